@@ -117,7 +117,7 @@ fn crates_know_only_what_is_below_them() {
             ],
         ),
         // Orders certificates for whoever has the ports.
-        ("millstream-acme", &["millstream-tls", "millstream-fleet"]),
+        ("millstream-acme", &["millstream-proto", "millstream-tls", "millstream-fleet"]),
         // Keeps what the hub packaged; the binary brings it, the engine and a store of objects together.
         ("millstream-recorder", &["millstream-proto", "millstream-hub"]),
         (

@@ -4,13 +4,15 @@
 //! A change is in force as soon as the nodes' polls have brought it to their shards, a few milliseconds; [`Fleet::in_force`] waits for
 //! that. What nodes are asked they answer within [`crate::limits::ORDER_WAIT_MAX`], or the question fails.
 //!
-//! [`webhook`] sends events to operators' servers; [`http`] is the client that it and the nodes' agents use; [`numbers`] is what is counted.
+//! [`certificates`] are those that control has for all nodes; [`webhook`] sends events to operators' servers; [`http`] is the client that it and the nodes' agents use; [`numbers`] is what is counted.
 //!
 //! Invariants: every queue, map, body and wait has a maximum, in [`limits`]; a secret never reaches a log; what control has
 //! acknowledged as kept is kept.
 #![forbid(unsafe_code)]
 
 pub mod backoff;
+pub mod certificates;
+mod certified;
 mod desired_state;
 mod hooks;
 pub mod http;
@@ -47,6 +49,7 @@ use millstream_control_protocol::state::{Binding, Stream, Version};
 use tokio::sync::{Notify, broadcast};
 use tokio::time::{Instant, timeout_at};
 
+use self::certificates::DesiredTls;
 use self::desired_state::DesiredState;
 pub use self::hooks::{HookLogs, LogCursor, LogPlace, LogQuery};
 use self::node_registry::NodeRegistry;
@@ -100,6 +103,15 @@ pub enum LinkError {
     /// It is there, and cannot be read.
     #[error("control cannot read the module now: {0}")]
     Module(String),
+    /// The file with a key would go where it can be read.
+    #[error(
+        "control sends no key over a connection that is not encrypted: have nodes come to its port with TLS (control.tls_listen); or, where a proxy \
+         has the TLS, name it in control.trusted_proxies and have it say so with X-Forwarded-Proto: https"
+    )]
+    Plain,
+    /// There is no such certificate, or no longer.
+    #[error("there is no certificate of this SHA-256")]
+    NoCertificate,
 }
 
 impl LinkError {
@@ -174,6 +186,7 @@ pub struct Fleet(Arc<Inner>);
 
 struct Inner {
     desired: Mutex<DesiredState>,
+    tls: Mutex<DesiredTls>,
     registry: Mutex<NodeRegistry>,
     shares: Mutex<Shares>,
     series: Mutex<TimeSeries>,
@@ -235,6 +248,7 @@ impl Fleet {
         let desired = DesiredState::new(run, key_check, streams);
         Self(Arc::new(Inner {
             desired: Mutex::new(desired),
+            tls: Mutex::default(),
             registry: Mutex::default(),
             shares: Mutex::new(Shares::new(Instant::now())),
             series: Mutex::default(),
@@ -314,7 +328,7 @@ impl Fleet {
 
     /// A piece of a hook's module, from its byte `at` on; nothing at its end.
     pub async fn module(&self, sha256: &str, at: u64) -> Result<Bytes, LinkError> {
-        if sha256.len() != 64 || !sha256.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f')) {
+        if !certificates::is_sha256(sha256) {
             return Err(LinkError::Sha256);
         }
         if at == 0 {
@@ -359,8 +373,9 @@ impl Fleet {
                 self.0.caught_up.notify_waiters();
             }
             let update = lock(&self.0.desired).update(poll.have).filter(|update| Some(update.version) != poll.refused);
-            if update.is_some() || !commands.is_empty() || Instant::now() >= until {
-                return Ok(Push { protocol: PROTOCOL, update, commands });
+            let tls = lock(&self.0.tls).news(poll.tls);
+            if update.is_some() || tls.is_some() || !commands.is_empty() || Instant::now() >= until {
+                return Ok(Push { protocol: PROTOCOL, update, commands, tls });
             }
             // Whatever it was, all is looked at again: so the order is as good as chance, and a simulation repeats it.
             tokio::select! {

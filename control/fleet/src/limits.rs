@@ -25,6 +25,8 @@ pub const PROTOCOLS_TOLD_MAX: usize = 16;
 pub const SPREAD_BUCKETS_MAX: usize = 32;
 /// Modules that a node names.
 pub const MODULES_TOLD_MAX: usize = 1_024;
+/// Bytes of a file with certificate, chain and key: a chain for a hundred names has some ten thousand.
+pub const CERTIFICATE_BYTES_MAX: usize = 1 << 20;
 /// Bytes of a poll.
 pub const POLL_BYTES_MAX: usize = 64 << 10;
 /// Longest that a poll is kept waiting.

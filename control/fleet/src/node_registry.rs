@@ -44,6 +44,8 @@ struct Member {
     heard: Instant,
     status: Status,
     have: Option<Version>,
+    /// What it shows of [`super::certificates`]; `None`: it takes none of them.
+    tls: Option<u64>,
     /// It does not take this control's state.
     refuses: bool,
     live: BTreeMap<String, Live>,
@@ -145,6 +147,7 @@ impl NodeRegistry {
             heard: Instant::now(),
             status: Status::default(),
             have: None,
+            tls: None,
             refuses: false,
             live: BTreeMap::new(),
             live_bytes: 0,
@@ -189,7 +192,7 @@ impl NodeRegistry {
     /// A node polls: what it is to do, and what wakes the poll when there is more.
     pub(super) fn poll(&mut self, poll: &Poll) -> Result<(Vec<Command>, Arc<Notify>), LinkError> {
         let member = self.hear(&poll.node)?;
-        member.have = poll.have;
+        (member.have, member.tls) = (poll.have, poll.tls);
         let refuses = poll.refused.is_some();
         if refuses && !std::mem::replace(&mut member.refuses, refuses) {
             tracing::error!(
@@ -366,6 +369,15 @@ impl NodeRegistry {
             // One that follows another store will not take it up.
             .filter(|member| !member.is_away() && !member.refuses)
             .all(|member| member.have.is_some_and(|have| have.epoch == version.epoch && have.number >= version.number))
+    }
+
+    /// Of the nodes that are here and take control's certificate: how many show what has this number, and the names of the others.
+    pub(super) fn shown(&self, number: u64) -> (usize, Vec<String>) {
+        let here = self.nodes.iter().filter(|(_, member)| !member.is_away());
+        let takers: Vec<_> = here.filter_map(|(name, member)| Some((name, member.tls?))).collect();
+        let lacking: Vec<_> =
+            takers.iter().filter(|(_, shown)| *shown != number).map(|(name, _)| (*name).clone()).collect();
+        (takers.len() - lacking.len(), lacking)
     }
 
     /// What was told last of a stream, by node.

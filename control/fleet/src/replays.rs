@@ -190,8 +190,14 @@ mod tests {
         fleet.report(report.clone()).await.unwrap();
         let fleet = fleet.clone();
         tokio::spawn(async move {
-            let poll =
-                Poll { protocol: PROTOCOL, node: id, have: Some(fleet.version()), wait_ms: 1_000, refused: None };
+            let poll = Poll {
+                protocol: PROTOCOL,
+                node: id,
+                have: Some(fleet.version()),
+                wait_ms: 1_000,
+                refused: None,
+                tls: None,
+            };
             loop {
                 let push = fleet.poll(&poll).await.unwrap();
                 let outcome = |c: &millstream_control_protocol::exchange::Command| {

@@ -1,5 +1,5 @@
-//! The link over HTTP: `POST /link/v1/poll` and `POST /link/v1/report`, and `GET /link/v1/hooks/{sha256}` for the modules of hooks, each
-//! with a bearer token. Control merges this into its own routes; the bytes of a request are read only once its token is right.
+//! The link over HTTP: `POST /link/v1/poll` and `POST /link/v1/report`, `GET /link/v1/hooks/{sha256}` for the modules of hooks, and
+//! `GET /link/v1/certificates/{sha256}`, which is answered where nobody can read it ([`Encrypted`]); each with a bearer token. Control merges this into its own routes; the bytes of a request are read only once its token is right.
 use std::sync::Arc;
 
 use axum::Router;
@@ -14,6 +14,7 @@ use millstream_proto::secret::Secret;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::certificates::Encrypted;
 use super::{Fleet, LinkError};
 use crate::limits::{POLL_BYTES_MAX, REPORT_BYTES_MAX};
 
@@ -44,6 +45,7 @@ pub fn router(fleet: Fleet, is_node: IsNode) -> Router {
         .route("/link/v1/poll", post(poll))
         .route("/link/v1/report", post(report))
         .route("/link/v1/hooks/{sha256}", get(module))
+        .route("/link/v1/certificates/{sha256}", get(certificate))
         .with_state(Link { fleet, is_node })
 }
 
@@ -78,6 +80,20 @@ async fn module(State(link): State<Link>, Path(sha256): Path<String>, request: R
             )
         }
         Err(error) => refuse(&error),
+    }
+}
+
+async fn certificate(State(link): State<Link>, Path(sha256): Path<String>, request: Request) -> Response {
+    if let Some(refusal) = link.refusal(&request) {
+        return refusal;
+    }
+    if request.extensions().get::<Encrypted>().is_none() {
+        tracing::error!("a node asks for the certificate with its key: {}", LinkError::Plain);
+        return refuse(&LinkError::Plain);
+    }
+    match link.fleet.certificate(&sha256) {
+        Some(file) => respond(StatusCode::OK, "application/x-pem-file", Body::from(file.expose().to_owned())),
+        None => refuse(&LinkError::NoCertificate),
     }
 }
 
@@ -164,7 +180,8 @@ fn answer<T: Serialize>(answer: Result<T, LinkError>) -> Response {
 fn refuse(error: &LinkError) -> Response {
     let status = match error {
         LinkError::Name | LinkError::Sha256 => StatusCode::BAD_REQUEST,
-        LinkError::NoModule => StatusCode::NOT_FOUND,
+        LinkError::Plain => StatusCode::FORBIDDEN,
+        LinkError::NoModule | LinkError::NoCertificate => StatusCode::NOT_FOUND,
         LinkError::SameName => StatusCode::CONFLICT,
         _ => StatusCode::SERVICE_UNAVAILABLE,
     };

@@ -17,7 +17,7 @@ fn stream(id: &str) -> Stream {
 }
 
 fn poll(name: &str, have: Option<Version>, wait_ms: u32) -> Poll {
-    Poll { protocol: PROTOCOL, node: node(name), have, wait_ms, refused: None }
+    Poll { protocol: PROTOCOL, node: node(name), have, wait_ms, refused: None, tls: None }
 }
 
 fn event(seq: u64, what: What) -> Event {
@@ -77,7 +77,8 @@ async fn of_two_nodes_with_one_name_the_second_is_refused_and_it_is_shown() {
     let fleet = Fleet::new([], String::new(), DropEvents);
     let poll = |run: u64| {
         let node = NodeId { name: "n".to_owned(), run };
-        let (fleet, poll) = (fleet.clone(), Poll { protocol: PROTOCOL, node, have: None, wait_ms: 0, refused: None });
+        let (fleet, poll) =
+            (fleet.clone(), Poll { protocol: PROTOCOL, node, have: None, wait_ms: 0, refused: None, tls: None });
         async move { fleet.poll(&poll).await.map(drop) }
     };
     for run in [1, 2, 3, 2, 3, 3] {

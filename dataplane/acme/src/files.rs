@@ -81,6 +81,12 @@ impl Files {
         self.save(CERTIFICATE, pem)
     }
 
+    /// Keeps a certificate, its chain and its key that were ordered elsewhere; durable once it has returned.
+    pub fn keep_certificate(&self, pem: &[u8]) -> io::Result<()> {
+        self.prepare()?;
+        self.save_certificate(pem)
+    }
+
     /// Makes the directory where it is missing, and makes it this user's own.
     pub(crate) fn prepare(&self) -> io::Result<()> {
         DirBuilder::new().recursive(true).mode(0o700).create(&self.0)?;

@@ -2,13 +2,14 @@
 //! the configuration; after it: a [`Server`], which shows challenges to the authority and certificates to its clients.
 //!
 //! Reading order: [`schedule`] (when, without a clock or a socket), [`files`] (what is kept), [`client`] (how the authority is asked), [`order`]
-//! (what it is asked), [`renewal`] (the task that does all this).
+//! (what it is asked), [`pending`] (what it may ask), [`renewal`] (the task that does all this).
 mod client;
 mod domain;
 mod error;
 pub mod files;
 mod numbers;
 mod order;
+mod pending;
 mod renewal;
 mod schedule;
 
@@ -16,6 +17,7 @@ pub use domain::{Domain, DomainError, EmailError, check_email};
 pub use error::OrderError;
 pub use numbers::Numbers;
 pub use order::{Config, Kind, Server};
+pub use pending::{Pending, challenges};
 pub use renewal::{Hurry, Renewal};
 pub use schedule::Failed;
 

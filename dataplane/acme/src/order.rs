@@ -6,13 +6,11 @@ use std::future::Future;
 use std::time::Duration;
 
 use instant_acme::{
-    Account, AuthorizationStatus, ChallengeType, Identifier, KeyAuthorization, NewAccount, NewOrder, Order,
-    OrderStatus, RetryPolicy,
+    Account, AuthorizationStatus, ChallengeType, Identifier, NewAccount, NewOrder, Order, OrderStatus, RetryPolicy,
 };
 use millstream_fleet::http::tls::Authorities;
-use millstream_tls::{Certificates, Challenges, PemFile};
-use rcgen::{CertificateParams, CustomExtension, KeyPair};
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use millstream_proto::secret::Secret;
+use millstream_tls::{Certificates, PemFile};
 use tokio::time::timeout;
 use tracing::warn;
 
@@ -20,6 +18,7 @@ use crate::client::Client;
 use crate::domain::Domain;
 use crate::error::{OrderError, tidy, words_of};
 use crate::files::{self, Files};
+use crate::pending::Pending;
 
 /// Time for a whole order.
 const ORDER_WAIT: Duration = Duration::from_mins(5);
@@ -64,6 +63,11 @@ impl Kind {
         }
     }
 
+    /// The kind of this name.
+    pub fn of_name(name: &str) -> Option<Self> {
+        [Self::Http01, Self::TlsAlpn01].into_iter().find(|kind| kind.name() == name)
+    }
+
     const fn of_protocol(self) -> ChallengeType {
         match self {
             Self::Http01 => ChallengeType::Http01,
@@ -89,8 +93,13 @@ impl fmt::Display for Kind {
 
 /// The server that certificates are for.
 pub trait Server: Send + Sync + 'static {
+    /// Waits until an authority can be answered at all: nothing is ordered before.
+    fn ready(&self) -> impl Future<Output = ()> + Send {
+        std::future::ready(())
+    }
+
     /// Answers these challenges from now on, and no others; an error where not all of it does.
-    fn show(&self, challenges: Challenges) -> impl Future<Output = Result<(), String>> + Send;
+    fn show(&self, pending: Vec<Pending>) -> impl Future<Output = Result<(), String>> + Send;
 
     /// Takes the new certificate into use.
     fn renewed(&self) -> impl Future<Output = ()> + Send;
@@ -115,7 +124,7 @@ pub(crate) async fn order<S: Server>(
     };
     let ordered = timeout(ORDER_WAIT, trying).await;
     // Nothing is pending any more, whatever came of it.
-    if let Err(error) = server.show(Challenges::default()).await {
+    if let Err(error) = server.show(Vec::new()).await {
         warn!(error, "challenges that are over are still answered");
     }
     ordered.unwrap_or(Err(OrderError::Late(ORDER_WAIT.as_secs())))
@@ -203,7 +212,7 @@ async fn with_account<S: Server>(
 
 /// Shows that each name leads here.
 async fn prove<S: Server>(order: &mut Order, kinds: &[Kind], server: &S) -> Result<(), OrderError> {
-    let mut challenges = Challenges::default();
+    let mut pending = Vec::new();
     let mut taken = Vec::new();
     let mut authorizations = order.authorizations();
     while let Some(authorization) = authorizations.next().await {
@@ -218,17 +227,11 @@ async fn prove<S: Server>(order: &mut Order, kinds: &[Kind], server: &S) -> Resu
             return Err(OrderError::NoChallenge { name, offered: tidy(&offered.join(", ")) });
         };
         let Some(challenge) = authorization.challenge(kind.of_protocol()) else { continue };
-        let answer = challenge.key_authorization();
-        match kind {
-            Kind::Http01 => challenges.answer(&challenge.token, answer.as_str())?,
-            Kind::TlsAlpn01 => {
-                let (certificate, key) = certificate_of(&name, &answer)?;
-                challenges.certificate(&name, certificate, key)?;
-            }
-        }
+        let answer = Secret::new(challenge.key_authorization().as_str());
+        pending.push(Pending { name: name.clone(), kind, token: challenge.token.clone(), answer });
         taken.push((name, kind));
     }
-    server.show(challenges).await.map_err(OrderError::Shown)?;
+    server.show(pending).await.map_err(OrderError::Shown)?;
     let looked_at = look(order, &taken).await;
     match looked_at {
         Ok(OrderStatus::Ready) => Ok(()),
@@ -273,20 +276,6 @@ async fn why_not(order: &mut Order, taken: &[(String, Kind)]) -> Option<OrderErr
         }
     }
     None
-}
-
-/// The certificate that a name is shown by (RFC 8737, 3).
-fn certificate_of(
-    name: &str,
-    answer: &KeyAuthorization,
-) -> Result<(CertificateDer<'static>, PrivateKeyDer<'static>), OrderError> {
-    let cannot = |error: rcgen::Error| OrderError::Shown(error.to_string());
-    let key = KeyPair::generate().map_err(cannot)?;
-    let mut params = CertificateParams::new([name.to_owned()]).map_err(cannot)?;
-    params.custom_extensions = vec![CustomExtension::new_acme_identifier(answer.digest().as_ref())];
-    let certificate = params.self_signed(&key).map_err(cannot)?;
-    let key = PrivateKeyDer::try_from(key.serialize_der()).map_err(|error| OrderError::Shown(error.to_owned()))?;
-    Ok((certificate.der().clone(), key))
 }
 
 /// Whether what was issued can be used for all names.

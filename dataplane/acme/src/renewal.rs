@@ -70,6 +70,7 @@ impl<S: Server> Renewal<S> {
             let next_s = self.schedule.next_s(now_s, self.held());
             self.numbers.next_at(next_s.max(now_s));
             if next_s <= now_s {
+                self.server.ready().await;
                 self.order().await;
                 continue;
             }

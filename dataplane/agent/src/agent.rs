@@ -16,6 +16,7 @@ use tokio::sync::{Notify, Semaphore, watch};
 use tokio::time::{sleep, timeout};
 
 use super::beside::{AddToLive, Beside};
+use super::certificates::{OfControl, TlsHost};
 use super::control::Control;
 use super::following::{Following, Judgement, Whole, is_whole, reassign, rebind, update_of};
 use super::modules::Modules;
@@ -108,6 +109,7 @@ pub(super) struct Shared {
     pub(super) numbers: Arc<Numbers>,
     pub(super) modules: Modules,
     pub(super) slates: Slates,
+    pub(super) tls: OfControl,
     /// How streams play.
     players: SharedPlayers,
     /// There is something to report.
@@ -242,6 +244,12 @@ impl Agent {
         self
     }
 
+    /// Control's certificate is taken by this.
+    pub fn take_certificates(self, host: Arc<dyn TlsHost>) -> Self {
+        self.shared.tls.is_taken_by(host);
+        self
+    }
+
     /// Follows whichever store control has, once: an operator has said that it may be another one than before.
     pub fn accept_any_store(mut self) -> Self {
         self.following.accept_any();
@@ -275,12 +283,15 @@ impl Agent {
         let (control, engine) = (self.control.clone(), self.engine.clone());
         let (dir, shared) = (self.slates_dir.clone(), Arc::clone(&self.shared));
         let showing = tokio::spawn(async move { shared.slates.bring(&control, &engine, dir, seed, &shared).await });
+        let (control, shared) = (self.control.clone(), Arc::clone(&self.shared));
+        let certifying = tokio::spawn(async move { shared.tls.bring(&control, seed, &shared.wake).await });
         tokio::select! {
             () = self.follow() => {}
             _ = stop.wait_for(|stop| *stop) => {}
         }
         bringing.abort();
         showing.abort();
+        certifying.abort();
         if let Some(keeping) = keeping {
             keeping.abort();
         }
@@ -298,7 +309,8 @@ impl Agent {
         loop {
             // The first answer after control was away is wanted at once: it tells that control is back.
             let wait_ms = if away { 0 } else { POLL_WAIT_MS };
-            let poll = self.following.poll(&self.identity.node, wait_ms);
+            let mut poll = self.following.poll(&self.identity.node, wait_ms);
+            self.shared.tls.say(&mut poll);
             let answered = self.meanwhile(control.poll(&poll)).await;
             let numbers = &self.shared.numbers;
             Count::of(&answered, &numbers.polls, &numbers.polls_failed);
@@ -379,6 +391,9 @@ impl Agent {
     async fn handle(&mut self, push: Push, at_once: &Arc<Semaphore>) {
         if let Some(update) = push.update {
             self.bring_into_force(update).await;
+        }
+        if let Some(told) = push.tls {
+            self.shared.tls.take_in(told, self.following.refuses()).await;
         }
         for command in push.commands {
             let Ok(permit) = Arc::clone(at_once).try_acquire_owned() else {

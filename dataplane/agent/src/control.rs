@@ -15,7 +15,7 @@ use tokio::sync::Mutex;
 use millstream_fleet::http::client::{AskError, Connection};
 use millstream_fleet::http::guard::Guard;
 use millstream_fleet::http::url::Url;
-use millstream_fleet::limits::{MODULE_BYTES_MAX, RECEIPT_BYTES_MAX, STATE_BYTES_MAX};
+use millstream_fleet::limits::{CERTIFICATE_BYTES_MAX, MODULE_BYTES_MAX, RECEIPT_BYTES_MAX, STATE_BYTES_MAX};
 use millstream_fleet::{Fleet, LinkError};
 
 /// Beyond the time that a poll wants to be kept waiting, its answer has this long.
@@ -42,6 +42,14 @@ pub enum ControlError {
     /// A module of a hook that is larger than any may be.
     #[error("control sends more than the {MODULE_BYTES_MAX} bytes that a hook's module may have")]
     Large,
+    /// A key is asked for where it can be read on the way.
+    #[error("{0} is not TLS: a key would be read on the way; give the node an https:// URL of control")]
+    Plain(String),
+    /// What it sends is no certificate.
+    #[error(
+        "control sends more than the {CERTIFICATE_BYTES_MAX} bytes that a file with a certificate may have, or no text"
+    )]
+    NoCertificate,
     /// In this process.
     #[error(transparent)]
     Here(#[from] LinkError),
@@ -101,6 +109,14 @@ impl Control {
         }
     }
 
+    /// The file with certificate, chain and key that has this SHA-256, which the caller checks.
+    pub(super) async fn certificate(&self, sha256: &str) -> Result<Secret, ControlError> {
+        match self {
+            Self::Here(fleet) => Ok(fleet.certificate(sha256).ok_or(LinkError::NoCertificate)?),
+            Self::There(there) => there.certificate(sha256).await,
+        }
+    }
+
     pub(super) async fn report(&self, report: Report) -> Result<Receipt, ControlError> {
         match self {
             Self::Here(fleet) => Ok(fleet.report(report).await?),
@@ -128,6 +144,25 @@ impl There {
             StatusCode::OK => reply.body.ok_or(ControlError::Large),
             StatusCode::NOT_FOUND => Err(LinkError::NoModule.into()),
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Err(ControlError::Token(self.url.to_string())),
+            other => Err(ControlError::Status(self.url.to_string(), other.as_u16())),
+        }
+    }
+
+    async fn certificate(&self, sha256: &str) -> Result<Secret, ControlError> {
+        if !self.url.secure {
+            return Err(ControlError::Plain(self.url.to_string()));
+        }
+        let url = self.url.below(&format!("/link/v1/certificates/{sha256}"));
+        let mut connection = Connection::open(&url, &Guard::Open).await?;
+        let reply = connection.get(&url, self.headers()?, ANSWER_WAIT, CERTIFICATE_BYTES_MAX).await?;
+        match reply.status {
+            StatusCode::OK => {
+                let file = reply.body.as_deref().and_then(|body| std::str::from_utf8(body).ok());
+                file.map(Secret::new).ok_or(ControlError::NoCertificate)
+            }
+            StatusCode::NOT_FOUND => Err(LinkError::NoCertificate.into()),
+            StatusCode::FORBIDDEN => Err(LinkError::Plain.into()),
+            StatusCode::UNAUTHORIZED => Err(ControlError::Token(self.url.to_string())),
             other => Err(ControlError::Status(self.url.to_string(), other.as_u16())),
         }
     }

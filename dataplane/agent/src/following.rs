@@ -34,7 +34,7 @@ impl Following {
 
     /// What to ask.
     pub fn poll(&self, node: &NodeId, wait_ms: u32) -> Poll {
-        Poll { protocol: PROTOCOL, node: node.clone(), have: self.have, wait_ms, refused: self.refused }
+        Poll { protocol: PROTOCOL, node: node.clone(), have: self.have, wait_ms, refused: self.refused, tls: None }
     }
 
     /// The state in force.

@@ -8,12 +8,15 @@
 //! [`diagnosis`] judges the node's streams once a second; [`reporter`] tells control what it found. [`players`] adds up what
 //! players say.
 //!
+//! [`certificates`] is control's certificate for all its nodes, where the node takes it.
+//!
 //! [`callback`] is a step of the policy chain that asks an HTTP back end.
 #![forbid(unsafe_code)]
 
 mod agent;
 pub mod beside;
 pub mod callback;
+pub mod certificates;
 pub mod control;
 pub mod diagnosis;
 pub mod following;

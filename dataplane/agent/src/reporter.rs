@@ -299,7 +299,13 @@ impl Reporter {
             viewers: counts.viewers,
             state_number: in_force.version.map(|version| version.number),
             state_epoch: in_force.version.map(|version| version.epoch),
-            warnings: in_force.warnings.into_iter().chain(about_hooks).chain(self.shared.slates.warnings()).collect(),
+            warnings: in_force
+                .warnings
+                .into_iter()
+                .chain(about_hooks)
+                .chain(self.shared.slates.warnings())
+                .chain(self.shared.tls.warning())
+                .collect(),
             hooks,
             record_store: self.records.place(),
             events_lost: counts.events_lost + self.given_up,

@@ -1,6 +1,6 @@
 //! The messages of the link. A node asks ([`Poll`]) and is answered when there is something to do ([`Push`]); beside that it tells
 //! ([`Report`]) and is thanked ([`Receipt`]). A hook's module is fetched by its SHA-256: `GET /link/v1/hooks/{sha256}`, answered with its
-//! bytes. Within one process the same messages are passed by reference.
+//! bytes, and control's certificate likewise: see [`crate::tls`]. Within one process the same messages are passed by reference.
 use serde::{Deserialize, Serialize};
 
 use crate::diagnosis::Diagnosis;
@@ -11,6 +11,7 @@ use crate::quality::Quality;
 use crate::replay::{Recorded, Replay, Replayed, ShowRecorded};
 use crate::state::{Binding, Stream, Version};
 use crate::task::{Held, Task, TaskNews};
+use crate::tls::FleetTls;
 
 /// `POST /link/v1/poll`: a node has this state, and waits for news.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
@@ -26,6 +27,9 @@ pub struct Poll {
     pub wait_ms: u32,
     /// The state that it was sent and does not take, because control has another store: it is not to be sent again.
     pub refused: Option<Version>,
+    /// The [`FleetTls`] that every shard of it shows, 0: none yet; `None`: it takes no certificate of control.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls: Option<u64>,
 }
 
 /// Which node, and which run of it.
@@ -48,6 +52,9 @@ pub struct Push {
     pub update: Option<Update>,
     /// To be done, in this order. A command that is pushed twice has the same number, and is done once.
     pub commands: Vec<Command>,
+    /// Another certificate, or other challenges, than the node has said that it shows.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls: Option<FleetTls>,
 }
 
 /// A newer state: all of it, or what changed.

@@ -12,6 +12,7 @@ use millstream_control_protocol::live::{
 };
 use millstream_control_protocol::state::{Binding, Flush, Mode, Outputs, Previous, State, Stream, Version};
 use millstream_control_protocol::task::{Held, Progress, Task, TaskNews, Work};
+use millstream_control_protocol::tls::{FleetTls, PendingChallenge};
 use millstream_control_protocol::watermark::Watermark;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -91,7 +92,7 @@ fn state_with_hooks() -> State {
 fn push_with_hooks() -> Push {
     let Push { update, .. } = push();
     let update = update.map(|update| Update { bindings: vec![binding()], unbound: vec!["gone".into()], ..update });
-    Push { protocol: 1, update, commands: Vec::new() }
+    Push { protocol: 1, update, commands: Vec::new(), tls: None }
 }
 
 fn report_with_hooks() -> Report {
@@ -101,7 +102,7 @@ fn report_with_hooks() -> Report {
 }
 
 fn poll() -> Poll {
-    Poll { protocol: 1, node: node(), have: Some(version(6)), wait_ms: 25_000, refused: None }
+    Poll { protocol: 1, node: node(), have: Some(version(6)), wait_ms: 25_000, refused: None, tls: None }
 }
 
 fn push() -> Push {
@@ -122,6 +123,7 @@ fn push() -> Push {
             ..Update::default()
         }),
         commands: (1..).zip(orders).map(|(number, what)| Command { number, what }).collect(),
+        tls: None,
     }
 }
 
@@ -305,7 +307,7 @@ fn push_with_tasks() -> Push {
     let Push { update, .. } = push();
     let update = update.map(|update| Update { tasks: tasks(), settled: vec!["task-0".into()], ..update });
     let what = Order::LookAtRecording { recording: "1795531265000-a1".into() };
-    Push { protocol: 1, update, commands: vec![Command { number: 9, what }] }
+    Push { protocol: 1, update, commands: vec![Command { number: 9, what }], tls: None }
 }
 
 fn report_with_tasks() -> Report {
@@ -319,6 +321,22 @@ fn report_with_tasks() -> Report {
     let outcomes = vec![Outcome { number: 9, answer: Answer::Recording { held: Held::Storing } }];
     let status = Status { record_store: "s3://recordings/live".into(), ..report().status };
     Report { status, live: None, events: Vec::new(), outcomes, tasks: vec![news], ..report() }
+}
+
+/// What is said of the certificate that control has for its nodes.
+fn poll_with_tls() -> Poll {
+    Poll { tls: Some(1_795_531_300_000_001), ..poll() }
+}
+
+fn push_with_tls() -> Push {
+    let challenge = PendingChallenge {
+        name: "live.example.org".into(),
+        kind: "http-01".into(),
+        token: "evaGxfADs6pSRb2LAv9IZf17Dt3juxGJ-PCt92wr-oA".into(),
+        answer: "evaGxfADs6pSRb2LAv9IZf17Dt3juxGJ-PCt92wr-oA.9jg46WB3rR_AHD-EBXdN7cBkH1WOu0tA3M9fm21mqTI".into(),
+    };
+    let (number, certificate) = (1_795_531_300_000_002, binding().sha256);
+    Push { tls: Some(FleetTls { number, certificate, challenges: vec![challenge] }), ..Push::default() }
 }
 
 fn receipt() -> Receipt {
@@ -390,6 +408,8 @@ fn what_version_1_wrote_is_read_for_ever() {
     check("push-hooks", include_str!("v1/push-hooks.json"), &push_with_hooks());
     check("report-hooks", include_str!("v1/report-hooks.json"), &report_with_hooks());
     check("push-tasks", include_str!("v1/push-tasks.json"), &push_with_tasks());
+    check("poll-tls", include_str!("v1/poll-tls.json"), &poll_with_tls());
+    check("push-tls", include_str!("v1/push-tls.json"), &push_with_tls());
     check("report-tasks", include_str!("v1/report-tasks.json"), &report_with_tasks());
 }
 

@@ -1,16 +1,16 @@
 //! Certificates that are ordered: what the task that orders them does to this server, and what `millstream check` tells of it. Before it:
 //! [`crate::certificates`], which starts the task; after it: the shards, which answer challenges.
-use millstream_acme::Server;
 use millstream_acme::files::Files;
-use millstream_tls::Challenges;
+use millstream_acme::{Pending, Server, challenges};
 
 use crate::certificates::InUse;
 
 impl Server for InUse {
-    async fn show(&self, challenges: Challenges) -> Result<(), String> {
+    async fn show(&self, pending: Vec<Pending>) -> Result<(), String> {
+        let challenges = challenges(&pending).map_err(|error| error.to_string())?;
         let in_use = self.clone();
         // It waits for files that are being read, and for the shards.
-        let shown = tokio::task::spawn_blocking(move || in_use.show(challenges)).await;
+        let shown = tokio::task::spawn_blocking(move || in_use.put_challenges(challenges)).await;
         shown.unwrap_or_else(|error| Err(error.to_string()))
     }
 

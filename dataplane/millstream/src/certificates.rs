@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, anyhow, bail};
-use millstream_acme::{Config, Hurry, Numbers, Renewal};
+use millstream_acme::{Config, Hurry, Numbers, Renewal, Server};
 use millstream_api::tls::{CertificateInUse, ShowTls, TlsInForce};
 use millstream_engine::Remote;
 use millstream_engine::config::TlsConfig;
@@ -52,11 +52,14 @@ impl Files {
     pub(crate) fn of(layers: &Layers) -> anyhow::Result<Option<Self>> {
         let tls = &layers.tls;
         let listens = [("rtmp", tls.rtmp), ("http", tls.http), ("control", tls.control)];
-        let ordered = layers.acme.is_some().then(|| millstream_acme::files::Files::below(&layers.data_dir));
+        // What control sends is kept where one is that is ordered here.
+        let is_ordered = layers.acme.is_some() || tls.from_control;
+        let ordered = is_ordered.then(|| millstream_acme::files::Files::below(&layers.data_dir));
         match (tls.certificates.is_empty(), listens.iter().find(|(_, at)| at.is_some())) {
             (true, _) if !tls.keys.is_empty() => bail!("tls.keys is set, but tls.certificates names no file"),
             (true, Some((table, _))) if ordered.is_none() => bail!(
-                "{table}.tls_listen is set, but tls.certificates names no file: give it and tls.keys, or have a certificate ordered by acme.domains"
+                "{table}.tls_listen is set, but tls.certificates names no file: give it and tls.keys, or have a certificate ordered by acme.domains; a \
+                 node may have it of its control by tls.from_control"
             ),
             (true, _) if ordered.is_none() => return Ok(None),
             _ => {}
@@ -107,7 +110,7 @@ impl Files {
         match usable {
             Ok(bytes) => Some((name, bytes)),
             Err(error) => {
-                warn!(error, "the certificate that was ordered cannot be used; another one is ordered");
+                warn!(error, "the certificate that was ordered cannot be used; another one takes its place");
                 None
             }
         }
@@ -169,14 +172,12 @@ pub(crate) struct Begun {
     server: ServerTls,
     /// Taken before they were read: what changes meanwhile is seen.
     stamp: Stamp,
-    /// What is to be ordered.
-    order: Option<Config>,
     ktls: Ktls,
 }
 
 /// Reads what the configuration names and gives it to the engine's configuration; `None`: there is no TLS. What clients will not accept is only
 /// said: a server that does not start serves nobody.
-pub(crate) fn begin(layers: &mut Layers, order: Option<Config>) -> anyhow::Result<Option<Begun>> {
+pub(crate) fn begin(layers: &mut Layers) -> anyhow::Result<Option<Begun>> {
     let Some(files) = Files::of(layers)? else { return Ok(None) };
     let stamp = files.stamp();
     let certificates = files.load()?;
@@ -190,7 +191,7 @@ pub(crate) fn begin(layers: &mut Layers, order: Option<Config>) -> anyhow::Resul
     let server = ServerTls::new(certificates, &tickets, layers.tls.http2)?;
     let (rtmp, http) = (layers.tls.rtmp, layers.tls.http);
     layers.config.tls = Some(TlsConfig { server: server.clone(), rtmp, http });
-    Ok(Some(Begun { files, tickets, server, stamp, order, ktls }))
+    Ok(Some(Begun { files, tickets, server, stamp, ktls }))
 }
 
 /// Says which certificates are in use, and which of them end soon.
@@ -253,12 +254,11 @@ impl Begun {
         engine: Option<Remote>,
         runtime: Handle,
     ) -> (InUse, watch::Receiver<Arc<ServerConfig>>) {
-        let Self { files, tickets, server, stamp, order, ktls } = self;
+        let Self { files, tickets, server, stamp, ktls } = self;
         let (control, seen) = watch::channel(Arc::clone(server.web()));
         let server = Mutex::new(server);
         let (stamp, replaced, refused) = (Mutex::new(stamp), AtomicU64::new(0), AtomicU64::new(0));
         let (refusal, ordering) = (Mutex::default(), OnceLock::new());
-        let tasks = runtime.clone();
         let inner = Inner {
             files,
             tickets,
@@ -274,12 +274,6 @@ impl Begun {
             ktls,
         };
         let in_use = InUse(Arc::new(inner));
-        if let Some(order) = order {
-            let renewal = Renewal::new(order, in_use.clone());
-            // Set once: there is one task.
-            let _ = in_use.0.ordering.set((renewal.hurry(), renewal.numbers()));
-            tasks.spawn(renewal.run());
-        }
         let counted = in_use.clone();
         own_metrics::and(move || counted.numbers());
         let watching = in_use.clone();
@@ -292,6 +286,14 @@ impl Begun {
 }
 
 impl InUse {
+    /// Has a certificate ordered and renewed for that server, which has these in use. To be called once.
+    pub(crate) fn order(&self, order: Config, server: impl Server) {
+        let renewal = Renewal::new(order, server);
+        // Set once: there is one task.
+        let _ = self.0.ordering.set((renewal.hurry(), renewal.numbers()));
+        self.0.runtime.spawn(renewal.run());
+    }
+
     fn stamp(&self) -> MutexGuard<'_, Stamp> {
         self.0.stamp.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -392,7 +394,7 @@ impl InUse {
     }
 
     /// Answers these challenges, and no others. Waits for the shards.
-    pub(crate) fn show(&self, challenges: Challenges) -> Result<(), String> {
+    pub(crate) fn put_challenges(&self, challenges: Challenges) -> Result<(), String> {
         let _alone = self.stamp();
         let next = self.server().with_challenges(Arc::new(challenges)).map_err(|error| error.to_string())?;
         self.put(next)

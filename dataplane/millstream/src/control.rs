@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
 use millstream_agent::beside::AddToLive;
+use millstream_agent::certificates::TlsHost;
 use millstream_agent::worker::Worker;
 use millstream_agent::{Control as LinkTo, FixedStreams, Identity};
 use millstream_api::chain::ShowChain;
@@ -136,6 +137,8 @@ pub(crate) struct Here {
     pub(crate) worker: Option<Arc<dyn Worker>>,
     /// Who knows how streams do that are pushed on, or watched.
     pub(crate) beside: Vec<AddToLive>,
+    /// Who takes control's certificate.
+    pub(crate) tls: Option<Arc<dyn TlsHost>>,
 }
 
 /// The streams of the configuration file, to be changed while everything runs.
@@ -287,6 +290,11 @@ impl Control {
         let serving = runtime.spawn(serve(listener, secure, routes, limits, numbers, async move { drop(ended.await) }));
         info!(listener = "control", address = %address, "listening for control (API, /metrics)");
         Ok(Self { api: kept_api, fleet, end: Some(end), serving, node: None, stop_webhooks, webhooks_runtime })
+    }
+
+    /// What nodes follow.
+    pub(crate) fn fleet(&self) -> &Fleet {
+        &self.fleet
     }
 
     /// Has the engine of this process follow, and waits until it has all streams in force, or for some seconds.

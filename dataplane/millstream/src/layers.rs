@@ -121,18 +121,25 @@ pub(crate) struct Tls {
     pub(crate) rtmp: Option<SocketAddr>,
     pub(crate) http: Option<SocketAddr>,
     pub(crate) control: Option<SocketAddr>,
+    /// A node shows the certificate that its control has for all nodes.
+    pub(crate) from_control: bool,
     /// Viewers are offered HTTP/2.
     pub(crate) http2: bool,
 }
 
 /// What listens without being asked to: RTMPS where there are certificates, HTTPS where one is ordered, which public clients come for.
-fn tls(set: &TlsSettings, is_ordered: bool) -> Tls {
-    let usual = |port, is_on: bool| is_on.then_some(SocketAddr::from(([0, 0, 0, 0], port)));
+fn tls(set: &TlsSettings, role: Role, is_ordered: bool) -> Tls {
+    let from_control = role == Role::Node && set.from_control.unwrap_or(false);
+    let is_ordered = is_ordered || from_control;
+    // Control has no ports for encoders and viewers.
+    let has_ports = role != Role::Control;
+    let usual = |port, is_on: bool| (is_on && has_ports).then_some(SocketAddr::from(([0, 0, 0, 0], port)));
     Tls {
         certificates: set.certificates.clone(),
         keys: set.keys.clone(),
         rtmp: set.rtmp.map_or(usual(1938, is_ordered || !set.certificates.is_empty()), Listen::at),
         http: set.http.map_or(usual(443, is_ordered), Listen::at),
+        from_control,
         control: set.control.and_then(Listen::at),
         http2: set.http2.unwrap_or(true),
     }
@@ -149,7 +156,7 @@ pub(crate) fn merge(flags: Flags, settings: Settings) -> anyhow::Result<Layers> 
     let control = flags.engine.control.or(settings.control).unwrap_or(SocketAddr::from(([127, 0, 0, 1], 8081)));
     let role = flags.role.or(settings.role).unwrap_or_default();
     let is_ordered = !(flags.domains.is_empty() && settings.acme.domains.is_empty());
-    let tls = tls(&settings.tls, is_ordered);
+    let tls = tls(&settings.tls, role, is_ordered);
     check_addresses(&config, control, &tls)?;
     check_parts(&config.hls)?;
     let wanted = acme::over(flags.domains, flags.acme_email, settings.acme.clone());
@@ -160,6 +167,8 @@ pub(crate) fn merge(flags: Flags, settings: Settings) -> anyhow::Result<Layers> 
     let control_url = url.map_err(|error| anyhow!("--control-url: {error}"))?.or(settings.control_url);
     check_control(control, plain && role != Role::Node, &mut warnings)?;
     check_fleet(role, control_url.as_ref(), plain, &mut warnings)?;
+    let is_set = settings.tls.from_control == Some(true);
+    acme::check_from_control(is_set, role, control_url.as_ref(), acme.is_some(), &mut warnings)?;
     let shards = match flags.engine.shards.or(settings.shards) {
         Some(Shards::Count(count)) => Some(count),
         Some(Shards::Auto) | None => None,
@@ -174,7 +183,9 @@ pub(crate) fn merge(flags: Flags, settings: Settings) -> anyhow::Result<Layers> 
     let legacy_keys = settings.legacy_keys.into_iter().chain(flags.key_file).collect();
     let control_trusted_proxies = settings.control_trusted_proxies;
     let (control_names, webhooks_allow) = (settings.control_names, settings.webhooks_allow);
-    let public = acme::public(settings.public, acme.as_ref(), config.rtmp, &tls);
+    // At control the names lead to nodes, which say of themselves where they are.
+    let own = acme.as_ref().filter(|_| role != Role::Control);
+    let public = acme::public(settings.public, own, config.rtmp, &tls);
     Ok(Layers {
         data_dir,
         auth,

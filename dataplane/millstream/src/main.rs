@@ -20,6 +20,7 @@ mod control;
 mod demo;
 mod failure;
 mod flags;
+mod fleet_certificates;
 mod grant_key_command;
 #[cfg(all(feature = "hooks", feature = "transcode"))]
 mod hook_eyes;

@@ -85,12 +85,15 @@ impl Joined {
     pub(crate) fn start(
         runtime: &Runtime,
         control: Control,
-        Here { engine, directory, identity, numbers, hooks, recordings, worker, beside }: Here,
+        Here { engine, directory, identity, numbers, hooks, recordings, worker, beside, tls }: Here,
         kept: Option<Kept>,
     ) -> Self {
         let mut agent = Agent::counting(control, engine, directory, identity, numbers).beside(beside);
         if let Some(worker) = worker {
             agent = agent.run_worker(worker);
+        }
+        if let Some(host) = tls {
+            agent = agent.take_certificates(host);
         }
         if let Some(runner) = hooks.runner {
             agent = agent.run_hooks(runner);

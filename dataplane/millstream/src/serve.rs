@@ -4,7 +4,10 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
+use millstream_acme::Config as Order;
+use millstream_acme::files::Files;
 use millstream_agent::beside::AddToLive;
+use millstream_agent::certificates::TlsHost;
 use millstream_agent::{Control as LinkTo, Identity};
 use millstream_api::chain::ShowChain;
 use millstream_api::clock::Clock;
@@ -33,6 +36,7 @@ use crate::chain::view::ChainView;
 use crate::chain::{self, ChainChange, Parts};
 use crate::cli::{Failure, ServeFlags};
 use crate::control::{self, CONTROL_TLS_KEY, Control, FileStreams, Here, Told};
+use crate::fleet_certificates::{ForFleet, OfFleet};
 use crate::hook_host::HookHost;
 use crate::layers::{self, Layers};
 use crate::motion::{Motions, watched as watched_for_motion};
@@ -61,8 +65,8 @@ pub(crate) fn run(flags: ServeFlags) -> Result<(), Failure> {
     };
     let mut layers = prepare(flags, settings).map_err(wrong)?;
     let order = layers.acme.as_ref().map(|acme| acme.config(&layers.data_dir)).transpose().map_err(wrong)?;
-    let certificates =
-        certificates::begin(&mut layers, order).map_err(|error| wrong(error.context("tls.certificates")))?;
+    let certificates = certificates::begin(&mut layers).map_err(|error| wrong(error.context("tls.certificates")))?;
+    let certificates = (certificates, order);
     let reload = reload.beginning_with(&layers);
     let runtime = control::runtime().map_err(Failure::Running)?;
     if layers.role != Role::Control {
@@ -106,7 +110,7 @@ fn look_for_ports(layers: &Layers) -> anyhow::Result<()> {
 fn as_all(
     layers: Layers,
     secrets: Secrets,
-    certificates: Option<Begun>,
+    (certificates, order): (Option<Begun>, Option<Order>),
     store: &Arc<dyn Store>,
     signals: (Signals, Reload),
     runtime: &Runtime,
@@ -147,8 +151,11 @@ fn as_all(
         ..told(layers, secrets, Arc::clone(&numbers), Some((&remote, &identity)))
     };
     let mut control = Control::start(runtime, store, told).map_err(Failure::Running)?;
-    control
-        .join(runtime, Here { engine: remote, directory, identity, numbers, hooks, recordings: tasks, worker, beside });
+    control.join(
+        runtime,
+        Here { engine: remote, directory, identity, numbers, hooks, recordings: tasks, worker, beside, tls: None },
+    );
+    runtime.block_on(async { for_fleet(certificates.as_ref(), order, &control, true) });
     info!("ready");
     notify::tell(notify::READY);
     let (signals, reload) = signals;
@@ -167,7 +174,7 @@ fn as_all(
 fn as_control(
     layers: Layers,
     secrets: Secrets,
-    certificates: Option<Begun>,
+    (certificates, order): (Option<Begun>, Option<Order>),
     store: &Arc<dyn Store>,
     (mut signals, reload): (Signals, Reload),
     runtime: &Runtime,
@@ -180,6 +187,7 @@ fn as_control(
     let told =
         Told { inspector: hooks.inspector.clone(), tls, shows_tls, ..told(layers, secrets, Arc::default(), None) };
     let control = Control::start(runtime, store, told).map_err(Failure::Running)?;
+    runtime.block_on(async { for_fleet(certificates.as_ref(), order, &control, false) });
     info!("ready");
     notify::tell(notify::READY);
     let mut reload = reload.changing(control.file_streams(runtime)).reading(certificates);
@@ -200,7 +208,7 @@ fn as_control(
 fn as_node(
     layers: Layers,
     secrets: Secrets,
-    certificates: Option<Begun>,
+    (certificates, order): (Option<Begun>, Option<Order>),
     (link, accept): (LinkTo, bool),
     (signals, reload): (Signals, Reload),
     runtime: &Runtime,
@@ -231,7 +239,13 @@ fn as_node(
     (identity.rtmp_url, identity.http_url) = public::urls(&layers.public, engine.addresses());
     identity.rtmps_url = public::rtmps_url(&layers.public, engine.addresses());
     let (certificates, _) = watched(certificates, Some(&engine.remote()), runtime);
-    let here = Here { engine: engine.remote(), directory, identity, numbers, hooks, recordings: tasks, worker, beside };
+    if let Some((in_use, order)) = certificates.as_ref().zip(order) {
+        in_use.order(order, in_use.clone());
+    }
+    let tls = certificates.as_ref().filter(|_| layers.tls.from_control);
+    let tls = tls.map(|own| Arc::new(OfFleet::new(own.clone(), Files::below(&layers.data_dir))) as Arc<dyn TlsHost>);
+    let engine_of = engine.remote();
+    let here = Here { engine: engine_of, directory, identity, numbers, hooks, recordings: tasks, worker, beside, tls };
     let joined = Joined::start(runtime, link, here, Some(kept));
     info!("ready");
     notify::tell(notify::READY);
@@ -252,6 +266,14 @@ fn watched(
     runtime: &Runtime,
 ) -> (Option<InUse>, Option<Receiver<Arc<ServerConfig>>>) {
     certificates.map(|begun| begun.watched(engine.cloned(), runtime.handle().clone())).unzip()
+}
+
+/// Has the certificate ordered that this process and the nodes of its control show, and gives these what there is.
+fn for_fleet(certificates: Option<&InUse>, order: Option<Order>, control: &Control, has_ports: bool) {
+    if let Some((own, order)) = certificates.zip(order) {
+        let server = ForFleet::new(own.clone(), order.files.clone(), control.fleet().clone(), has_ports);
+        own.order(order, server);
+    }
 }
 
 /// The configuration with the keys of play grants.

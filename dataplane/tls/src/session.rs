@@ -21,6 +21,10 @@ const RECORD_ADDS: usize = 64;
 /// A record's header, and what may follow it encrypted in TLS 1.2 (RFC 5246, 6.2.3), which allows more than TLS 1.3.
 const HEADER_BYTES: usize = 5;
 const PAYLOAD_BYTES_MAX: usize = (16 << 10) + (2 << 10);
+/// Types of records (RFC 8446, 5.1), and the bytes of one of TLS 1.3 with an alert: level, description, type and tag behind its header.
+const ALERT: u8 = 21;
+const ENCRYPTED: u8 = 23;
+const ENCRYPTED_ALERT_BYTES: usize = HEADER_BYTES + 2 + 1 + 16;
 /// Turns of the state machine that bring nothing, in one call: more than any flight has messages.
 const TURNS_MAX: usize = 64;
 
@@ -211,9 +215,10 @@ impl Session {
         Ok(used)
     }
 
-    /// Takes out what the state machine has to say about its failure.
+    /// Takes out what the state machine has to say about its failure. The alert is the last of it: asked once more, it would look at what has come behind.
     fn alert(&mut self, rest: &mut [u8], out: &mut Records) {
         for _ in 0..TURNS_MAX {
+            let before = out.len();
             match self.connection.process_tls_records(rest).state {
                 Ok(ConnectionState::EncodeTlsData(mut data)) => {
                     if encode(|free| data.encode(free), out).is_err() {
@@ -221,6 +226,9 @@ impl Session {
                     }
                 }
                 _ => return,
+            }
+            if out.as_slice().get(before..).is_some_and(is_alert) {
+                return;
             }
         }
     }
@@ -290,6 +298,15 @@ impl Session {
             }
         }
         Err(TlsError::Closed)
+    }
+}
+
+/// Whether this record of ours is an alert, in the clear or encrypted: nothing else that is not data is as short.
+fn is_alert(record: &[u8]) -> bool {
+    match record.first() {
+        Some(&ALERT) => true,
+        Some(&ENCRYPTED) => record.len() == ENCRYPTED_ALERT_BYTES,
+        _ => false,
     }
 }
 

@@ -162,6 +162,24 @@ pub(crate) const PLANTS: &[Plant] = &[
             put: "if PLANTED { shard.directory.borrow().clone() } else { shard.directory.replace(directory.clone()) };",
         }],
     },
+    // Of a batch's records for a connection of HTTP/2: what the socket did not take is lost.
+    Plant {
+        name: "http2-rest",
+        edits: &[Edit {
+            file: "io/http2/writer.rs",
+            find: "self.tls().keep(rest);",
+            put: "self.tls().keep(if PLANTED { &[] } else { rest });",
+        }],
+    },
+    // Of a stream of HTTP/2: a byte that was sent is sent once more.
+    Plant {
+        name: "http2-twice",
+        edits: &[Edit {
+            file: "io/http2/frames.rs",
+            find: "taken += sent.len();\n                piece = rest;",
+            put: "taken += sent.len() - usize::from(PLANTED && sent.len() > 1 && crate::io::draw(20) == 0);\n                piece = rest;",
+        }],
+    },
     // Of a further stream of a connection: what came before it was admitted is lost.
     Plant {
         name: "further-stream",

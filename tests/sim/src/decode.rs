@@ -61,6 +61,12 @@ impl HttpFlv {
         Self { format, bytes: BytesMut::new(), status: None, chunk_left: 0, over: false, flv }
     }
 
+    /// FLV as the body of a stream of HTTP/2, whose status was this.
+    pub(crate) fn of_status(status: u16, got: &mut Vec<Got>) -> Self {
+        got.push(Got::Status(status));
+        Self { status: Some(status), ..Self::new(Format::FlvPlain) }
+    }
+
     /// Takes what was read from the connection.
     pub(crate) fn push(&mut self, bytes: &[u8], got: &mut Vec<Got>) {
         self.bytes.extend_from_slice(bytes);

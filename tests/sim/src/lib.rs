@@ -2,7 +2,7 @@
 //! players and an operator as tasks beside those of the shards. One seed is one walk, and a seed that fails fails again.
 //!
 //! Reading order: [`walk`] here, `plan` (what is drawn from a seed), `walk` (what all tasks share); the peers: `publisher` with `encoder` and
-//! `media`, `viewer` with `decode`, `player`, `operator`, their connections in `secured`, `door` (admission); then what is held against them: `published` (what a viewer may get)
+//! `media`, `viewer` with `decode`, `player`, `operator`, their connections in `secured` and `http2`, `door` (admission); then what is held against them: `published` (what a viewer may get)
 //! and `audit` (bounds, losses, and that nothing is left behind).
 //!
 //! Invariants: nothing here reads a clock, a random source or the order of a hash map; the product's bytes are read by what shares no
@@ -27,6 +27,7 @@ mod decode;
 mod door;
 mod encoder;
 mod hash_keys;
+mod http2;
 mod media;
 mod operator;
 mod plan;

@@ -13,6 +13,7 @@ use millstream_test_support::random::Random;
 use mp4_atom::{Decode as _, Moof};
 
 use crate::audit::number;
+use crate::http2;
 use crate::media::{MARKS, is_slate, mark};
 use crate::plan::{Gate, Mood, address, forwarded, introduction};
 use crate::walk::{Walk, by, sleep_ms};
@@ -25,6 +26,7 @@ struct Player<'a> {
     number: usize,
     line: Line,
     stream: Option<Stream>,
+    http2: Option<http2::Client>,
     connections: usize,
     input: BytesMut,
 }
@@ -36,7 +38,7 @@ struct Answer {
 
 pub(crate) async fn run(walk: &Rc<Walk>, number: usize, id: &'static str, mut random: Random) {
     let line = Line { latency_us: random.pick(&[50, 2_000, 40_000]), room: random.pick(&[1_000, 8_000, 128_000]) };
-    let mut player = Player { walk, number, line, stream: None, connections: 0, input: BytesMut::new() };
+    let mut player = Player { walk, number, line, stream: None, http2: None, connections: 0, input: BytesMut::new() };
     let leaves_at = io::now() + Duration::from_millis(random.within(500, 12_000));
     let name = random.pick(&["video.m3u8", "video.m3u8", "audio.m3u8", "manifest.mpd"]);
     let mut follow = Follow {
@@ -225,6 +227,9 @@ fn audit_full(walk: &Walk) -> bool {
 impl Player<'_> {
     /// Asks for a file; `None`: there is no whole answer.
     async fn get(&mut self, path: &str) -> Option<Answer> {
+        if http2::is_spoken(self.number) {
+            return self.get_by_http2(path).await;
+        }
         #[expect(clippy::single_match_else, reason = "it connects where there is none")]
         let stream = match self.stream.take() {
             Some(stream) => stream,
@@ -251,6 +256,31 @@ impl Player<'_> {
             self.stream = Some(stream);
         }
         Some(answer)
+    }
+
+    /// The same over HTTP/2.
+    async fn get_by_http2(&mut self, path: &str) -> Option<Answer> {
+        let client = if let Some(client) = self.http2.take() {
+            client
+        } else {
+            self.connections += 1;
+            http2::Client::open(address(self.number), self.line, 65_535).await?
+        };
+        let asking = async {
+            let coming = client.ask(path).await?;
+            Some(Answer { status: coming.status, body: http2::whole(coming.body).await? })
+        };
+        let answer = by(io::now() + ANSWER_WAIT, asking).await;
+        io::say(&format!("player {} over HTTP/2: {path}: {:?}", self.number, answer.as_ref().map(Option::is_some)));
+        let Some(answer) = answer else {
+            assert!(!self.walk.has_descriptors, "{path} is never answered");
+            return None;
+        };
+        if answer.is_some() {
+            self.walk.saw("files over HTTP/2", 1);
+            self.http2 = Some(client);
+        }
+        answer
     }
 
     async fn exchange(&mut self, stream: &Stream, head: &str) -> Option<(Answer, bool)> {

@@ -18,10 +18,13 @@ use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore};
 
 use crate::plan::Way;
+use crate::walk::sleep_ms;
 
 const CERTIFICATE: &[u8] = include_bytes!("secured/certificate.pem");
 const KEY: &[u8] = include_bytes!("secured/key.pem");
 const NAME: &str = "h.example";
+/// How often it is tried whether a line has room again.
+const FULL_MS: u64 = 3;
 
 /// The ports with TLS.
 pub(crate) fn config(rtmp: SocketAddr, http: SocketAddr) -> TlsConfig {
@@ -44,8 +47,14 @@ pub(crate) async fn open(number: usize, port: Port, from: IpAddr, line: Line) ->
         port => port,
     };
     let stream = connect(port, from, line).await?;
-    let tls = matches!(port, Port::Rtmps | Port::Https).then(|| Box::new(RefCell::new(Client::new())));
+    let tls = matches!(port, Port::Rtmps | Port::Https).then(|| Box::new(RefCell::new(Client::new(&[]))));
     Ok(Secured { stream, tls })
+}
+
+/// Connects, and asks for HTTP/2 within TLS.
+pub(crate) async fn open_http2(from: IpAddr, line: Line) -> io::Result<Secured> {
+    let stream = connect(Port::Https, from, line).await?;
+    Ok(Secured { stream, tls: Some(Box::new(RefCell::new(Client::new(&[b"h2"])))) })
 }
 
 /// A peer's end.
@@ -61,12 +70,14 @@ struct Client {
 }
 
 impl Client {
-    fn new() -> Self {
+    /// `alpn`: what it asks for.
+    fn new(alpn: &[&[u8]]) -> Self {
         let mut roots = RootCertStore::empty();
         roots.add(CertificateDer::from_pem_slice(CERTIFICATE).expect("PEM")).expect("a certificate");
         let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()));
         let builder = builder.with_safe_default_protocol_versions().expect("versions");
-        let config = builder.with_root_certificates(roots).with_no_client_auth();
+        let mut config = builder.with_root_certificates(roots).with_no_client_auth();
+        config.alpn_protocols = alpn.iter().map(|name| name.to_vec()).collect();
         let name = ServerName::try_from(NAME).expect("a name");
         let connection = ClientConnection::new(Arc::new(config), name).expect("a client");
         Self { connection, out: BytesMut::new() }
@@ -145,6 +156,30 @@ impl Secured {
         let count = tls.connection.writer().write(bytes)?;
         tls.flush(&self.stream)?;
         Ok(count)
+    }
+
+    /// Writes all of it, by and by: records are sent in the order in which they are made, also those that reading has made meanwhile.
+    pub(crate) async fn write(&self, mut bytes: &[u8]) -> io::Result<()> {
+        while !bytes.is_empty() {
+            match self.write_now(bytes)? {
+                0 => sleep_ms(FULL_MS).await,
+                count => bytes = &bytes[count..],
+            }
+        }
+        Ok(())
+    }
+
+    /// Says by TLS that nothing more comes, as far as there is room.
+    pub(crate) fn close(&self) -> io::Result<()> {
+        let Some(tls) = &self.tls else { return Ok(()) };
+        let tls = &mut *tls.borrow_mut();
+        tls.connection.send_close_notify();
+        tls.flush(&self.stream)
+    }
+
+    /// Cuts the line, which nobody is told of; who calls it never drops this.
+    pub(crate) fn sever(&self) {
+        self.stream.sever();
     }
 
     /// Writes all of it, and says by TLS that nothing more comes.

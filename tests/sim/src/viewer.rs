@@ -3,6 +3,8 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use futures_util::future::join_all;
+use h2::RecvStream;
 use millstream_engine_simulated::io::{self, Port};
 use millstream_hub::package::block::Format;
 use millstream_hub::viewer::Start;
@@ -15,6 +17,7 @@ use millstream_proto::time::Time;
 use millstream_test_support::random::Random;
 
 use crate::decode::{Got, HttpFlv};
+use crate::http2;
 use crate::plan::{Leave, PeerPlan, Role, ViewerPlan, address, forwarded, introduction};
 use crate::published::Watched;
 use crate::secured::{self, Secured};
@@ -22,6 +25,8 @@ use crate::walk::{Walk, by, sleep_ms};
 
 /// The chunk size of clients that have set none.
 const CHUNK_BYTES: usize = 128;
+/// Streams of a connection at most.
+const STREAMS_MAX: u64 = 3;
 /// What makes a request one for a WebSocket.
 const UPGRADE: &str = "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
     Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
@@ -40,27 +45,52 @@ struct Viewer<'a> {
 
 pub(crate) async fn run(walk: &Rc<Walk>, number: usize, plan: &PeerPlan) {
     let Role::Viewer(habits) = plan.role else { return };
+    if http2::is_spoken(number) && matches!(habits.format, Format::FlvChunked | Format::FlvPlain) {
+        return several(walk, number, plan, &habits).await;
+    }
     let port = if habits.format == Format::Rtmp { Port::Rtmp } else { Port::Http };
     let Ok(stream) = secured::open(number, port, address(number), plan.line()).await else { return };
-    let mut viewer = Viewer {
-        walk,
-        plan,
-        http: None,
-        rtmp: None,
-        watched: Watched::default(),
-        is_ready: false,
-        flv_off: None,
-        out: BytesMut::new(),
-    };
+    let mut viewer = Viewer::new(walk, plan);
     viewer.ask(&habits, number, port);
     let mut random = Random::new(io::draw(u64::MAX));
     let end = viewer.watch(&stream, &habits, &mut random).await;
-    walk.gaps.set(walk.gaps.get() + viewer.watched.gaps);
-    walk.saw("frames", viewer.watched.frames);
-    walk.saw("viewers", u64::from(viewer.is_ready));
+    viewer.is_over();
     walk.saw("TLS", u64::from(viewer.is_ready && stream.has_shaken_hands()));
     if end == End::Left && plan.leave == Leave::Cut {
         stream.cut();
+    }
+}
+
+/// Watches by some streams of one HTTP/2 connection.
+async fn several(walk: &Rc<Walk>, number: usize, plan: &PeerPlan, habits: &ViewerPlan) {
+    let window = [700, 9_000, 65_535, 1 << 20][io::draw(4) as usize];
+    let Some(client) = http2::Client::open(address(number), plan.line(), window).await else { return };
+    let count = 1 + io::draw(STREAMS_MAX);
+    join_all((0..count).map(|_| one_of(walk, number, plan, habits, &client))).await;
+}
+
+/// One of these streams. Where it cuts the line, the others do not hear of it.
+async fn one_of(walk: &Walk, number: usize, plan: &PeerPlan, habits: &ViewerPlan, client: &http2::Client) {
+    // They do not begin at once, and leave each for itself.
+    sleep_ms(io::draw(700)).await;
+    let leaves_at = (plan.leave != Leave::Stay).then(|| plan.leaves_at() + Duration::from_millis(io::draw(2_000)));
+    let mut viewer = Viewer::new(walk, plan);
+    viewer.flv_off = walk.flv_off.borrow().get(plan.stream).copied();
+    let start = if habits.start == Start::Next { "&start=next" } else { "" };
+    let path = format!("/{}/live.flv?{}{start}", plan.stream, plan.mood.query(number, Port::Http));
+    let far = io::now() + Duration::from_hours(1);
+    let Some(Some(coming)) = by(leaves_at.unwrap_or(far), client.ask(&path)).await else { return };
+    let mut got = Vec::new();
+    viewer.http = Some(HttpFlv::of_status(coming.status, &mut got));
+    for got in got {
+        viewer.hears(got);
+    }
+    let mut random = Random::new(io::draw(u64::MAX));
+    let end = viewer.watch_body(coming.body, habits, leaves_at, &mut random).await;
+    viewer.is_over();
+    walk.saw("HTTP/2", u64::from(viewer.is_ready && client.has_shaken_hands()));
+    if end == End::Left && plan.leave == Leave::Cut {
+        client.cut();
     }
 }
 
@@ -70,7 +100,70 @@ enum End {
     Ended,
 }
 
-impl Viewer<'_> {
+impl<'a> Viewer<'a> {
+    fn new(walk: &'a Walk, plan: &'a PeerPlan) -> Self {
+        Self {
+            walk,
+            plan,
+            http: None,
+            rtmp: None,
+            watched: Watched::default(),
+            is_ready: false,
+            flv_off: None,
+            out: BytesMut::new(),
+        }
+    }
+
+    /// What it has seen counts.
+    fn is_over(&self) {
+        self.walk.gaps.set(self.walk.gaps.get() + self.watched.gaps);
+        self.walk.saw("frames", self.watched.frames);
+        self.walk.saw("viewers", u64::from(self.is_ready));
+    }
+
+    /// Takes the body of a stream of HTTP/2 at the pace of its plan: what it has not taken fills the window.
+    async fn watch_body(
+        &mut self,
+        mut body: RecvStream,
+        habits: &ViewerPlan,
+        leaves_at: Option<Time>,
+        random: &mut Random,
+    ) -> End {
+        let slow_until = self.slow_until();
+        loop {
+            let now = io::now();
+            if leaves_at.is_some_and(|at| at <= now) {
+                return End::Left;
+            }
+            if habits.every_ms > 0 && self.is_ready && now < slow_until {
+                let more_ms = if random.chance(habits.sleepy) { random.below(8_000) } else { 0 };
+                sleep_ms(habits.every_ms + more_ms).await;
+            }
+            let poll = io::now() + Duration::from_secs(1);
+            match by(leaves_at.map_or(poll, |at| at.min(poll)), body.data()).await {
+                None => {}
+                // It was reset, or the connection is gone.
+                Some(Some(Err(_))) => return End::Ended,
+                Some(Some(Ok(bytes))) => {
+                    // Of what is left of the connection nothing is expected.
+                    let _ = body.flow_control().release_capacity(bytes.len());
+                    self.gets(&bytes);
+                }
+                Some(None) => {
+                    if self.is_ready {
+                        self.hears(Got::LastChunk);
+                    }
+                    return End::Ended;
+                }
+            }
+        }
+    }
+
+    /// Who trickles is let to finish, and the walk would take hours: in the end it reads all there is.
+    fn slow_until(&self) -> Time {
+        Time::from_millis(self.plan.at.as_micros() / 1_000 + 12_000)
+    }
+
     fn ask(&mut self, habits: &ViewerPlan, number: usize, port: Port) {
         let (stream, query) = (self.plan.stream, self.plan.mood.query(number, port));
         self.out.extend_from_slice(introduction(number).as_bytes());
@@ -99,8 +192,7 @@ impl Viewer<'_> {
 
     async fn watch(&mut self, stream: &Secured, habits: &ViewerPlan, random: &mut Random) -> End {
         let mut is_paused = false;
-        // Who trickles is let to finish, and the walk would take hours: in the end it reads all there is.
-        let slow_until = Time::from_millis(self.plan.at.as_micros() / 1_000 + 12_000);
+        let slow_until = self.slow_until();
         loop {
             while let Some(bytes) = self.rtmp.as_mut().and_then(ClientSession::poll_output) {
                 self.out.extend_from_slice(&bytes);

@@ -36,6 +36,8 @@ fn many_walks() {
         ("settings changed", 500),
         ("skips", 100),
         ("TLS", 200),
+        ("HTTP/2", 100),
+        ("files over HTTP/2", 500),
         ("viewers", 1_000),
     ];
     for (what, least) in least {
@@ -66,7 +68,7 @@ fn a_seed_replays_exactly() {
 #[test]
 fn planted_defects_are_found() {
     let plants = plants().unwrap_or_else(|lost| panic!("{lost}"));
-    assert!(plants.len() >= 16);
+    assert!(plants.len() >= 18);
     for plant in plants {
         let found = (0..SEEDS).find_map(|seed| Some((seed, walk(seed, Some(plant), Trace::Hashed).err()?)));
         let (seed, why) = found.unwrap_or_else(|| panic!("{plant} was not found within {SEEDS} seeds"));

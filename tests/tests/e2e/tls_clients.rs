@@ -1,14 +1,16 @@
 //! TLS by programs of other people, each with a TLS library of its own: GStreamer (GnuTLS by GLib), ffmpeg (GnuTLS), ffmpeg 8.1 (Mbed TLS, which OBS
-//! pushes with) push RTMPS; VLC, ffplay and rtmpdump (GnuTLS) and Chromium (BoringSSL, in `browser`) watch. And, as testssl does it, which versions and
+//! pushes with) and OBS itself push RTMPS; VLC, ffplay and rtmpdump (GnuTLS) and Chromium (BoringSSL, in `browser`) watch. And, as testssl does it, which versions and
 //! ciphers each port takes: those that `docs/vps.md` names, and no others.
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::process::Command;
 
 use millstream_tests::server::{Options, Server};
 use millstream_tests::tools::{Tool, ffprobe, vlc_command};
 use millstream_tests::{eventually, seconds};
+use serde_json::json;
 
 use crate::clients::ffplay_clock;
 use crate::tls::{Authority, NOW, https, listening, on_air, rtmps, s_client};
@@ -64,6 +66,87 @@ fn programs_with_other_tls_libraries_push_and_watch() {
     });
     println!("ffplay played {played:.1} s of {url}");
     assert!(server.metric("millstream_tls_handshakes_total") >= 4.0);
+}
+
+/// OBS's own directory: a scene with a colour, small pictures, and where it pushes to.
+fn obs_home(home: &Path, server: &str) {
+    let obs = home.join(".config/obs-studio");
+    let profile = obs.join("basic/profiles/Test");
+    let write = |path: &Path, text: &str| {
+        std::fs::create_dir_all(path.parent().expect("a directory")).expect("made");
+        std::fs::write(path, text).expect("written");
+    };
+    let global = "[General]\nFirstRun=true\nLastVersion=486539266\nEnableAutoUpdates=false\n[Basic]\nProfile=Test\nProfileDir=Test\n\
+                  SceneCollection=Test\nSceneCollectionFile=Test\n";
+    write(&obs.join("global.ini"), global);
+    let basic = "[General]\nName=Test\n[Output]\nMode=Simple\nReconnect=false\n[SimpleOutput]\nVBitrate=600\nStreamEncoder=x264\n\
+                 [Video]\nBaseCX=320\nBaseCY=240\nOutputCX=320\nOutputCY=240\nFPSType=1\nFPSInt=15\n";
+    write(&profile.join("basic.ini"), basic);
+    let service = json!({ "type": "rtmp_custom", "settings": { "server": server, "key": "obs", "use_auth": false } });
+    write(&profile.join("service.json"), &service.to_string());
+    let item = json!({
+        "name": "Colour", "id": 1, "visible": true, "pos": { "x": 0, "y": 0 }, "scale": { "x": 1, "y": 1 }, "align": 5,
+    });
+    // Without a source it asks whether that is meant, and nobody is there to answer.
+    let scenes = json!({ "name": "Test", "current_scene": "Scene", "current_program_scene": "Scene", "scene_order": [{ "name": "Scene" }], "sources": [
+        { "id": "scene", "name": "Scene", "settings": { "id_counter": 1, "items": [item] } },
+        { "id": "color_source_v3", "name": "Colour", "settings": { "color": 4_278_190_335_u32, "width": 320, "height": 240 } },
+    ] });
+    write(&obs.join("basic/scenes/Test.json"), &scenes.to_string());
+}
+
+/// OBS on a display that is none, to whom these are all authorities that its machine knows.
+fn obs(home: &Path, authorities: &Path) -> Tool {
+    let script =
+        "mount --bind \"$0\" /etc/ssl/certs && exec xvfb-run -a -s '-screen 0 800x600x24 +extension GLX' \"$@\"";
+    let mut command = Command::new("unshare");
+    command.args(["--user", "--map-root-user", "--mount", "sh", "-c", script]).arg(authorities);
+    command.args(["obs", "--startstreaming", "--profile", "Test", "--collection", "Test"]);
+    command.args(["--multi", "--disable-updater", "--minimize-to-tray"]);
+    command.env("HOME", home).env("XDG_CONFIG_HOME", home.join(".config")).env("XDG_RUNTIME_DIR", home);
+    Tool::spawn(command.env("LIBGL_ALWAYS_SOFTWARE", "1").env("QT_QPA_PLATFORM", "xcb"))
+}
+
+#[test]
+#[ignore = "OBS takes half a minute and both cores; tests/run --long has it"]
+fn obs_pushes_over_tls_where_it_knows_the_authority_and_vlc_watches() {
+    let authority = Authority::new();
+    authority.certify("live", &["localhost"], NOW);
+    let server = Options::open().shards(1).config(&authority.config(&["live"])).start();
+    std::fs::set_permissions(authority.path(""), PermissionsExt::from_mode(0o777)).expect("VLC runs as nobody");
+    let (home, known) = (authority.path("home"), authority.path("known"));
+    obs_home(&home, &format!("rtmps://localhost:{}/stream", rtmps(&server).port()));
+    // It verifies, and gives up where it does not know who has signed.
+    std::fs::create_dir_all(&known).expect("made");
+    let mut refused = obs(&home, &known);
+    eventually("the handshake fails", seconds(60), || (failed_handshakes(&server) > 0.0).then_some(()));
+    assert!(!server.log.has("publish started"), "{}", server.log.text());
+    end(&mut refused);
+    std::fs::copy(authority.path("ca.pem"), known.join("ca.pem")).expect("copied");
+    std::fs::set_permissions(known.join("ca.pem"), PermissionsExt::from_mode(0o644)).expect("readable");
+    let mut pushing = obs(&home, &known);
+    eventually("OBS is on air", seconds(60), || server.log.has("publish started").then_some(()));
+    let url = format!("https://localhost:{}/obs/live.flv", https(&server).port());
+    let mut vlc = vlc_command(&authority.path(""), &url, "obs.ts");
+    let done = Tool::spawn(vlc.arg(format!("--gnutls-dir-trust={}", known.display()))).wait(seconds(60));
+    let seen = authority.path("obs.ts");
+    assert!(seen.exists(), "VLC wrote nothing: {}", done.stderr);
+    let tracks = ffprobe(seen.to_str().expect("UTF-8"));
+    assert!(tracks.contains(&"h264,320,240".to_owned()) && tracks.contains(&"aac".to_owned()), "{tracks:?}");
+    end(&mut pushing);
+}
+
+/// Ends a program together with those that it has started.
+fn end(tool: &mut Tool) {
+    let children = Command::new("pkill").args(["-KILL", "-P", &tool.pid().to_string()]).status();
+    assert!(children.is_ok(), "{children:?}");
+    tool.kill();
+}
+
+fn failed_handshakes(server: &Server) -> f64 {
+    let metrics = server.metrics();
+    let lines = metrics.lines().filter(|line| line.starts_with("millstream_closed_total") && line.contains("tls_"));
+    lines.filter_map(|line| line.rsplit_once(' ')?.1.parse::<f64>().ok()).sum()
 }
 
 /// What `docs/vps.md` says that ports with TLS take: the words in the row of a table that begins with this.

@@ -21,6 +21,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use millstream_fleet::OnNode;
+use millstream_fleet::certificates::Encrypted;
 use millstream_fleet::numbers::Numbers;
 use millstream_proto::http::forwarded::Forwarded;
 use millstream_proto::network::Network;
@@ -194,18 +195,25 @@ impl Shared {
 
     /// Whom a request is for that a trusted proxy has passed on.
     fn client(&self, headers: &HeaderMap, proxy: SocketAddr) -> SocketAddr {
-        let list = |name: &str| {
-            // A line that is no text stays a hop, one that cannot be read: nothing to its left is believed.
-            let lines: Vec<_> = headers
-                .get_all(HeaderName::from_bytes(name.as_bytes()).ok()?)
-                .iter()
-                .map(|line| String::from_utf8_lossy(line.as_bytes()))
-                .collect();
-            (!lines.is_empty()).then(|| lines.join(","))
-        };
-        let forwarded =
-            Forwarded { standard: list("forwarded"), x_forwarded_for: list("x-forwarded-for"), ..Forwarded::default() };
-        forwarded.client(proxy, |address| self.trusts(SocketAddr::new(address, 0)))
+        forwarded(headers).client(proxy, |address| self.trusts(SocketAddr::new(address, 0)))
+    }
+}
+
+/// What proxies say of a request.
+fn forwarded(headers: &HeaderMap) -> Forwarded {
+    let list = |name: &str| {
+        // A line that is no text stays a hop, one that cannot be read: nothing to its left is believed.
+        let lines: Vec<_> = headers
+            .get_all(HeaderName::from_bytes(name.as_bytes()).ok()?)
+            .iter()
+            .map(|line| String::from_utf8_lossy(line.as_bytes()))
+            .collect();
+        (!lines.is_empty()).then(|| lines.join(","))
+    };
+    Forwarded {
+        standard: list("forwarded"),
+        x_forwarded_for: list("x-forwarded-for"),
+        x_forwarded_proto: list("x-forwarded-proto"),
     }
 }
 
@@ -269,6 +277,9 @@ async fn connection<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
         let served = is_proxy.then(|| of.places.serve(client.ip()));
         request.extensions_mut().insert(ConnectInfo(client));
         request.extensions_mut().insert(local);
+        if local.tls || (is_proxy && forwarded(request.headers()).is_secure()) {
+            request.extensions_mut().insert(Encrypted);
+        }
         let node = Arc::clone(&slot);
         request.extensions_mut().insert(OnNode::new(move || node.is_nodes()));
         // Polled by its task only: the handler begins there.

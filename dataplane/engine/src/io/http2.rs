@@ -217,8 +217,9 @@ impl Http2 {
 
     /// Nothing can be sent any more: the connection's reader is to find that.
     pub(crate) fn break_off(&self) {
-        self.end(false);
+        // First: streams that end would say so behind records that are missing.
         self.writer.close();
+        self.end(false);
     }
 
     /// The connection is done with: it is ended cleanly, as far as that can be said now, and whatever still waits for the socket waits no more.

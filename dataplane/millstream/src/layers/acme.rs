@@ -6,6 +6,7 @@ use anyhow::{Context as _, anyhow, bail};
 use millstream_acme::files::Files;
 use millstream_acme::{Config, Domain, Kind, LETS_ENCRYPT};
 use millstream_fleet::http::tls::Authorities;
+use millstream_fleet::http::url::Url;
 
 use super::Tls;
 use crate::certificates;
@@ -51,10 +52,10 @@ pub(super) fn of(
         return Ok(None);
     }
     check_domains(&domains).map_err(|error| anyhow!("acme.domains (--domain): {error}"))?;
-    if role == Role::Control {
+    if role == Role::Control && tls.control.is_some() && tls.certificates.is_empty() {
         bail!(
-            "acme.domains (--domain): the role is \"control\", which has no port for viewers that an authority could come to; order the \
-             certificate with another program, and name its files in tls.certificates and tls.keys"
+            "control.tls_listen: nodes come to it before the first certificate is ordered, which they answer the authority for; give it one of its \
+             own with tls.certificates and tls.keys"
         );
     }
     let Some(email) = email else {
@@ -69,14 +70,50 @@ pub(super) fn of(
     {
         bail!("acme.domains (--domain): {domain} is no public name, which Let's Encrypt certifies none but");
     }
-    let challenges = kinds(challenges, http, tls)?;
-    if !ports(&challenges, http, tls) {
+    // The ports are those of nodes, which control does not know.
+    let is_of_nodes = role == Role::Control;
+    let challenges = if is_of_nodes { kinds_of_nodes(challenges) } else { kinds(challenges, http, tls)? };
+    if !is_of_nodes && !ports(&challenges, http, tls) {
         warnings.push(format!(
             "acme.domains: the authority comes to port {HTTP_PORT} or {HTTPS_PORT} of each name, and this server listens on neither: have one of \
              them lead to http.listen or http.tls_listen, or listen there"
         ));
     }
     Ok(Some(Acme { domains, email, directory, ca, challenges }))
+}
+
+/// Whether a node that is to show control's certificate can have it. A key is sent where nobody can read it, and nowhere else.
+pub(super) fn check_from_control(
+    is_set: bool,
+    role: Role,
+    url: Option<&Url>,
+    is_ordered: bool,
+    warnings: &mut Vec<String>,
+) -> anyhow::Result<()> {
+    if !is_set {
+        return Ok(());
+    }
+    if role != Role::Node {
+        warnings
+            .push("tls.from_control: set, but not in force: only the role \"node\" has a control elsewhere".to_owned());
+        return Ok(());
+    }
+    if is_ordered {
+        bail!(
+            "tls.from_control and acme.domains (--domain): the node has its certificate of control, or orders its own; give one of them"
+        );
+    }
+    match url {
+        Some(url) if !url.secure => bail!(
+            "tls.from_control: control.url ({url}) is not TLS, and a key is not sent where it could be read; give an https:// URL of control, \
+             also on one machine (control.tls_listen at control, or a proxy in front of it)"
+        ),
+        _ => Ok(()),
+    }
+}
+
+fn kinds_of_nodes(set: Vec<Kind>) -> Vec<Kind> {
+    if set.is_empty() { vec![Kind::Http01, Kind::TlsAlpn01] } else { set }
 }
 
 /// Challenges in the order in which they are tried.
@@ -187,8 +224,6 @@ mod tests {
     fn what_is_not_right_is_told() {
         let none = Flags { acme_email: None, ..flags("live.example.org") };
         assert!(merged(none, Settings::default()).unwrap_err().contains("acme.email"));
-        let control = Flags { role: Some(Role::Control), ..flags("live.example.org") };
-        assert!(merged(control, Settings::default()).unwrap_err().contains("control"));
         assert!(merged(flags("localhost"), Settings::default()).unwrap_err().contains("no public name"));
         assert!(merged(flags("a.org a.org"), Settings::default()).unwrap_err().contains("twice"));
         let acme = AcmeSettings { challenges: vec![Kind::TlsAlpn01], ..AcmeSettings::default() };
@@ -198,6 +233,42 @@ mod tests {
         let layers = merged(flags(""), Settings::default()).unwrap();
         assert!(layers.acme.is_none() && layers.tls.http.is_none());
         assert!(layers.warnings[0].starts_with("acme.email: set, but not in force"), "{:?}", layers.warnings);
+    }
+
+    #[test]
+    fn control_orders_for_its_nodes_and_needs_a_certificate_of_its_own_for_its_port() {
+        let control = || Flags { role: Some(Role::Control), ..flags("live.example.org") };
+        let layers = merged(control(), Settings::default()).unwrap();
+        assert_eq!(layers.warnings, Vec::<String>::new());
+        assert_eq!((layers.tls.rtmp, layers.tls.http, layers.public.http), (None, None, None));
+        assert_eq!(layers.acme.unwrap().challenges, [Kind::Http01, Kind::TlsAlpn01]);
+        let at = Some(Listen::At("0.0.0.0:443".parse().unwrap()));
+        let tls = TlsSettings { control: at, ..TlsSettings::default() };
+        let error = merged(control(), Settings { tls: tls.clone(), ..Settings::default() }).unwrap_err();
+        assert!(error.contains("tls.certificates"), "{error}");
+        let tls = TlsSettings { certificates: vec!["a.pem".into()], keys: vec!["a.key".into()], ..tls };
+        assert!(merged(control(), Settings { tls, ..Settings::default() }).is_ok());
+    }
+
+    #[test]
+    fn a_node_takes_controls_certificate_over_tls_alone() {
+        let node = |url: &str, flags: Flags| {
+            let tls = TlsSettings { from_control: Some(true), ..TlsSettings::default() };
+            let control_url = Some(url.to_owned());
+            merged(Flags { role: Some(Role::Node), control_url, ..flags }, Settings { tls, ..Settings::default() })
+        };
+        let layers = node("https://control.example.org", Flags::default()).unwrap();
+        assert_eq!((layers.tls.rtmp.unwrap().port(), layers.tls.http.unwrap().port()), (1938, 443));
+        assert!(layers.tls.from_control && layers.acme.is_none());
+        for url in ["http://127.0.0.1:8081", "http://localhost:8081"] {
+            let error = node(url, Flags::default()).unwrap_err();
+            assert!(error.contains("not TLS") && error.contains("tls.from_control"), "{error}");
+        }
+        assert!(node("https://control.example.org", flags("a.org")).unwrap_err().contains("acme.domains"));
+        let tls = TlsSettings { from_control: Some(true), ..TlsSettings::default() };
+        let layers = merged(Flags::default(), Settings { tls, ..Settings::default() }).unwrap();
+        assert!(!layers.tls.from_control && layers.tls.http.is_none());
+        assert!(layers.warnings[0].starts_with("tls.from_control: set, but"), "{:?}", layers.warnings);
     }
 
     #[test]

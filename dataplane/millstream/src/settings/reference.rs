@@ -368,9 +368,17 @@ pub(crate) const ROWS: &[Row] = &[
         |l| texts(l.tls.keys.iter().map(|file| file.display())),
     ),
     Row::new(
+        ("tls", "from_control"),
+        Bool,
+        "A node shows the certificate that its control has ordered for all nodes (acme.domains there), and keeps it in its data directory. control.url has to be \
+         https://. RTMPS is on 1938 then and HTTPS on 443, unless tls_listen says otherwise.",
+        |l| json!(l.tls.from_control),
+    ),
+    Row::new(
         ("acme", "domains"),
         List("domain names"),
-        "Names that lead to this server, all in one certificate. With it RTMPS is on 1938 and HTTPS on 443, unless tls_listen says otherwise.",
+        "Names that lead to this server, or to the nodes of this control, all in one certificate. With it RTMPS is on 1938 and HTTPS on 443, unless tls_listen says \
+         otherwise.",
         |l| texts(l.acme.iter().flat_map(|acme| &acme.domains)),
     )
     .flag("--domain"),

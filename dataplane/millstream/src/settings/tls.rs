@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use toml::de::DeValue;
 
-use super::document::{Findings, Table, list, string};
+use super::document::{Findings, Table, boolean, list, string};
 use super::{path, values};
 
 /// Files with certificates, or with keys, at most.
@@ -16,6 +16,7 @@ const FILES_MAX: usize = 64;
 pub(crate) struct TlsSettings {
     pub(crate) certificates: Vec<PathBuf>,
     pub(crate) keys: Vec<PathBuf>,
+    pub(crate) from_control: Option<bool>,
     pub(crate) rtmp: Option<Listen>,
     pub(crate) http: Option<Listen>,
     pub(crate) control: Option<Listen>,
@@ -42,8 +43,9 @@ impl Listen {
 pub(super) fn walk(mut tls: Table<'_>, f: &mut Findings<'_>) -> TlsSettings {
     let certificates = tls.take(f, "certificates", files).unwrap_or_default();
     let keys = tls.take(f, "keys", files).unwrap_or_default();
+    let from_control = tls.take(f, "from_control", boolean);
     tls.close(f);
-    TlsSettings { certificates, keys, ..TlsSettings::default() }
+    TlsSettings { certificates, keys, from_control, ..TlsSettings::default() }
 }
 
 /// The address with TLS of a table.

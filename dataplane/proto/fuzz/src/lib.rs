@@ -14,6 +14,7 @@ pub mod media;
 pub mod rtmp;
 pub mod sign;
 pub mod text;
+pub mod tls;
 
 /// A target's function.
 pub type Target = fn(&[u8]);
@@ -40,6 +41,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("rtmp_server", rtmp::rtmp_server),
     ("rtmp_client", rtmp::rtmp_client),
     ("sign", sign::sign),
+    ("tls", tls::tls),
 ];
 
 /// Cuts `data` into pieces whose lengths its first byte decides, so that the fuzzer finds what hangs on where a read ends.

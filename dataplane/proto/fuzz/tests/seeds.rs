@@ -9,6 +9,8 @@ use millstream_proto::media::TagKind;
 use millstream_proto_fuzz::TARGETS;
 
 const DAMAGED_COPIES_PER_SEED: u32 = 2_000;
+/// Each of these has hands shaken.
+const DAMAGED_COPIES_OF_TLS: u32 = 150;
 
 fn seeds(target: &str) -> Vec<(PathBuf, Vec<u8>)> {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("seeds").join(target);
@@ -58,7 +60,8 @@ fn seeds_and_damaged_copies() {
             println!("{}", path.display());
             target(&seed);
             let mut random = Random(0x4D69_6C6C);
-            for _ in 0..DAMAGED_COPIES_PER_SEED {
+            let copies = if *name == "tls" { DAMAGED_COPIES_OF_TLS } else { DAMAGED_COPIES_PER_SEED };
+            for _ in 0..copies {
                 let mut bytes = seed.clone();
                 random.damage(&mut bytes);
                 target(&bytes);
@@ -240,6 +243,30 @@ fn write_seeds() {
     write_http2(&write);
     write("rtmp_server", "enhanced_connect", &[&[0x80], &enhanced_connect()[..]].concat());
     write_sessions(&write);
+    write_tls(&write);
+}
+
+/// Steps of a connection: see the target.
+fn write_tls(write: &dyn Fn(&str, &str, &[u8])) {
+    let step = |what: u8, bytes: &[u8]| [&[what, bytes.len() as u8], bytes].concat();
+    let talk = [step(1, b"GET / HTTP/1.1"), step(5, b"HTTP/1.1 200 OK"), step(1, b"more"), step(6, b"")].concat();
+    for (first, name) in [(0x80, "talk"), (0x83, "talk_bytes"), (0xC5, "talk_12")] {
+        write("tls", name, &[&[first], &talk[..]].concat());
+    }
+    let hello = [step(1, b""), step(5, b"too early"), step(7, b""), step(1, b"now")].concat();
+    write("tls", "by_steps", &[&[0x02], &hello[..]].concat());
+    // A hello of anybody's making, an alert, records of no type, and one that is longer than any.
+    let raw =
+        [step(0, b"\x16\x03\x01\0\x2e\x01\0\0\x2a\x03\x03"), step(0, &[7; 32]), step(0, b"\0\0\x02\x13\x01\x01\0")]
+            .concat();
+    write("tls", "hello", &[&[0x00], &raw[..]].concat());
+    let raw = [step(0, b"\x15\x03\x03\0\x02\x01\0"), step(0, b"\x17\x03\x03\x48\x01a"), step(0, b"\x18\x03\x03\0\0")]
+        .concat();
+    write("tls", "raw", &[&[0x81], &raw[..]].concat());
+    let hostile = [step(1, b"right"), step(2, &[9]), step(1, b"behind")].concat();
+    write("tls", "changed", &[&[0x80], &hostile[..]].concat());
+    write("tls", "cut", &[&[0xC6], &step(3, &[3])[..], &step(1, b"behind")].concat());
+    write("tls", "twice", &[&[0x80], &step(4, b"again")[..]].concat());
 }
 
 /// Tracks as our packager writes them, each with a hole.

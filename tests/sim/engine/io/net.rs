@@ -502,9 +502,14 @@ impl Stream {
 
     /// Cuts the line, which nobody is told of.
     pub fn cut(self) {
-        self.0.cut();
+        self.sever();
         // The end stays: nobody closes it.
         std::mem::forget(self);
+    }
+
+    /// The same, where others hold it, too: who calls it sees to it that it is never dropped.
+    pub fn sever(&self) {
+        self.0.cut();
     }
 
     /// The port that the server sees.
