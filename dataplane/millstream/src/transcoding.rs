@@ -51,8 +51,9 @@ pub(crate) fn transcoded(
     let (choice, encoder) = (settings.ffmpeg, settings.encoder);
     let workers = Workers::new(runtime.handle().clone(), program, app, key, Guard::PublicAnd(settings.allow), encoder);
     let found = workers.clone();
-    // It takes a tenth of a second, which no start waits for.
-    runtime.spawn_blocking(move || found.equip(look(&choice, encoder)));
+    // It takes a tenth of a second, which no start waits for; and no end, should it hang.
+    let looks = move || found.equip(look(&choice, encoder));
+    std::thread::Builder::new().name("look for ffmpeg".to_owned()).spawn(looks).context("no thread")?;
     let counted = workers.clone();
     own_metrics::and(move || counted.numbers());
     let renditions = RenditionConfig::new(Arc::new(workers.clone()), key);

@@ -217,7 +217,7 @@ impl Workers {
             behind_ms,
             shed: self.0.states().counts().shed,
             restarts: self.0.restarts.load(Ordering::Relaxed),
-            decodes: self.decodes(),
+            decodes: Self::decodes(),
             encoder: self.0.encoder.map_or_else(|| OPENH264.to_owned(), |encoder| format!("ffmpeg:{encoder}")),
             no_ffmpeg: match self.0.ffmpeg.get() {
                 Some(Err(why)) => why.to_string(),
@@ -235,7 +235,7 @@ impl Workers {
         Some(Watching { shared: Arc::clone(&self.0), stream: stream.clone(), number })
     }
 
-    fn decodes(&self) -> Vec<String> {
+    fn decodes() -> Vec<String> {
         let beside = Beside::get();
         let all = [("h264", true), ("h264_any", beside.h264), ("hevc", beside.hevc), ("av1", beside.av1)];
         all.into_iter().filter(|(_, is)| *is).map(|(name, _)| name.to_owned()).collect()
@@ -545,8 +545,8 @@ impl Shared {
         match self.addresses.get() {
             Some(addresses) => {
                 let at = At { addresses, app: &self.app, jobs: &self.jobs, marks: &self.marks };
-                let plain = |order| Due::Order(order, Bytes::new());
-                let with = |(order, payload)| Due::Order(order, payload);
+                let plain = |order| Due::Order(Box::new(order), Bytes::new());
+                let with = |(order, payload)| Due::Order(Box::new(order), payload);
                 let introduction = addresses.introduction().filter(|_| told.begin());
                 let mut orders: Vec<_> = introduction.map(plain).into_iter().collect();
                 let (of_renditions, look_at) = told.orders(&self.wanted(), &at, Instant::now());
@@ -609,7 +609,7 @@ impl Shared {
 
 /// What a worker is to be told.
 pub(crate) enum Due {
-    Order(Order, Bytes),
+    Order(Box<Order>, Bytes),
     /// A hook with this number, whose code has yet to be read.
     Hook(u64, Arc<MotionHook>),
 }
@@ -618,7 +618,7 @@ impl Due {
     /// The order. Code is read, and made good for the worker with this key, on a thread that may wait.
     pub(crate) async fn order(self, key: Option<&HookKey>) -> (Order, Bytes) {
         let (hook, of) = match self {
-            Self::Order(order, payload) => return (order, payload),
+            Self::Order(order, payload) => return (*order, payload),
             Self::Hook(hook, of) => (hook, of),
         };
         let sealed = match key.copied() {

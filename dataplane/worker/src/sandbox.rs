@@ -37,8 +37,8 @@ const DATA_BYTES_HOOK: u64 = 64 << 20;
 /// Hooks and streams that they look at.
 const HOOKS_MAX: u64 = 192;
 const ADDRESS_SPACE_WITH_HOOKS_MAX: u64 = ADDRESS_SPACE_BYTES_MAX + HOOKS_MAX * ADDRESS_SPACE_BYTES_HOOK;
-/// Sockets, mostly.
-const FILES_MAX: u64 = 1024;
+/// Sockets, and three pipes for each child of `ffmpeg`.
+const FILES_MAX: u64 = 4096;
 
 static ENTERED: AtomicBool = AtomicBool::new(false);
 

@@ -112,10 +112,7 @@ fn read(mut stdout: File, give: &SyncSender<Result<Made, FfmpegError>>) {
     let (mut reader, mut buffer) = (Reader::new(), vec![0; READ_BYTES]);
     let mut sets = (Vec::new(), Vec::new());
     loop {
-        let length = match stdout.read(&mut buffer) {
-            Ok(length @ 1..) => length,
-            _ => return,
-        };
+        let Ok(length @ 1..) = stdout.read(&mut buffer) else { return };
         let garbage = || Err(FfmpegError::Garbage("no FLV"));
         if reader.push(buffer.get(..length).unwrap_or_default()).is_err() {
             let _ = give.send(garbage());

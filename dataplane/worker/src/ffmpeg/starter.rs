@@ -36,6 +36,8 @@ const CHILDREN_MAX: usize = 256;
 /// What waits in a pipe for pictures, bytes.
 const PIPE_BYTES: usize = 1 << 20;
 const PIPES: usize = 3;
+/// What comes with the pipes.
+const STARTED: &str = "started";
 
 /// What a worker wants.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -98,7 +100,8 @@ impl Line {
             }
         }
         let said = String::from_utf8_lossy(bytes.get(..received.bytes).unwrap_or_default()).into_owned();
-        let pipes = pipes.try_into().map_err(|_| FfmpegError::Start(said))?;
+        let why = if said == STARTED { "the worker has too many open files".to_owned() } else { said };
+        let pipes = pipes.try_into().map_err(|_| FfmpegError::Start(why))?;
         Ok((child, pipes))
     }
 
@@ -206,6 +209,6 @@ fn hand_over(socket: &OwnedFd, pipes: &[OwnedFd; PIPES]) -> io::Result<()> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(PIPES))];
     let mut control = SendAncillaryBuffer::new(&mut space);
     control.push(SendAncillaryMessage::ScmRights(&pipes));
-    sendmsg(socket, &[IoSlice::new(b"ok")], &mut control, SendFlags::NOSIGNAL)?;
+    sendmsg(socket, &[IoSlice::new(STARTED.as_bytes())], &mut control, SendFlags::NOSIGNAL)?;
     Ok(())
 }

@@ -64,7 +64,8 @@ fn files(program: &Path) -> Result<bool, RulesetError> {
     let read = AccessFs::from_read(abi);
     let mut ruleset =
         Ruleset::default().handle_access(AccessFs::from_all(abi))?.handle_access(AccessNet::from_all(abi))?.create()?;
-    let its_own: Option<PathBuf> = program.canonicalize().ok().and_then(|path| Some(path.parent()?.to_owned()));
+    // The program alone, and not what lies beside it: that may be anything.
+    let its_own: Option<PathBuf> = program.canonicalize().ok();
     let readable = READ.iter().map(Path::new).chain(its_own.as_deref()).map(|path| (path, read));
     let devices = DEVICES.iter().map(|path| (Path::new(path), read | AccessFs::WriteFile | AccessFs::IoctlDev));
     for (path, access) in readable.chain(devices) {

@@ -150,12 +150,16 @@ mod tests {
 
         fn frames(&mut self, frames: &[(i64, i64)]) -> &mut Self {
             // The keyframes of these are at 67 and 234.
-            frames.iter().for_each(|(dts, pts)| self.late.push(*dts, *pts, matches!(pts, 67 | 234), true));
+            for (dts, pts) in frames {
+                self.late.push(*dts, *pts, matches!(pts, 67 | 234), true);
+            }
             self
         }
 
         fn show(&mut self, pts: &[i64]) -> &mut Self {
-            pts.iter().for_each(|pts| self.late.show(*pts, Picture::grey(2, 2).unwrap()));
+            for pts in pts {
+                self.late.show(*pts, Picture::grey(2, 2).unwrap());
+            }
             while let Some(ordered) = self.late.poll() {
                 self.out.push(match ordered {
                     Ordered::Picture(Shown { dts_ms, pts_ms, keyframe, .. }) => {

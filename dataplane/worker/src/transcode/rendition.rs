@@ -101,7 +101,7 @@ struct Running {
 /// Who encodes.
 enum Coder {
     /// Each picture comes back at once.
-    Own(Encoder),
+    Own(Box<Encoder>),
     /// It may come later.
     Late(Box<LateEncoder>),
 }
@@ -118,7 +118,7 @@ impl Coder {
     fn new(settings: Settings, ffmpeg: Option<&Ffmpeg>) -> Result<Self, Failed> {
         Ok(match ffmpeg.and_then(|ffmpeg| ffmpeg.encoder(settings)) {
             Some(encoder) => Self::Late(Box::new(encoder.map_err(Failed::Late)?)),
-            None => Self::Own(Encoder::new(settings).map_err(Failed::Own)?),
+            None => Self::Own(Box::new(Encoder::new(settings).map_err(Failed::Own)?)),
         })
     }
 
