@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use millstream_tests::clip::Clip;
 use millstream_tests::control::Client;
 use millstream_tests::dash;
-use millstream_tests::flv::VIDEO;
+use millstream_tests::flv::{Tag, VIDEO};
 use millstream_tests::http::{Connection, Viewer, get};
 use millstream_tests::machine::Probe;
 use millstream_tests::proc;
@@ -161,6 +161,8 @@ fn a_player_that_begins_with_a_rendition_finds_each_segment_from_its_delay_on() 
 fn case_17_a_rendition_has_keyframes_and_stamps_where_its_source_has_them() {
     let (server, _client) = start("cam");
     let _push = publish(&server, Clip::busy());
+    std::thread::sleep(seconds(5));
+    let newest = Viewer::watch(server.http, "cam").find("the newest keyframe", seconds(5), Tag::is_keyframe);
     let mut small = Viewer::watch(server.http, "cam/360p");
     let small = small.tags_for(seconds(8));
     let pictures: Vec<_> = small.iter().filter(|tag| tag.kind == VIDEO && tag.is_frame()).collect();
@@ -168,6 +170,8 @@ fn case_17_a_rendition_has_keyframes_and_stamps_where_its_source_has_them() {
     Viewer::assert_monotonic(&small);
     let keyframes: Vec<u32> = pictures.iter().filter(|tag| tag.is_keyframe()).map(|tag| tag.timestamp).collect();
     assert!(keyframes.windows(2).all(|pair| pair[1] - pair[0] == 1_000), "one a second: {keyframes:?}");
+    // It is made from further back, for players of HLS and DASH; who watches FLV begins where the source is.
+    assert!(keyframes[0] >= newest.timestamp, "{} and {keyframes:?}", newest.timestamp);
     assert!(small.iter().any(|tag| tag.kind != VIDEO && tag.is_frame()), "with sound");
 }
 
@@ -329,7 +333,7 @@ fn worker(client: &mut Client) -> Value {
 }
 
 #[test]
-fn hevc_has_renditions_in_h264_where_ffmpeg_is_installed_and_none_outlives_the_server() {
+fn hevc_and_av1_have_renditions_in_h264_where_ffmpeg_is_installed_and_none_outlives_the_server() {
     let (server, mut client) = start_with("cam", "[transcode]\nencoder = \"ffmpeg:libx264\"\n");
     let worker = worker(&mut client);
     assert_eq!(worker["decodes"], json!(["h264", "h264_any", "hevc", "av1"]), "{worker}");
@@ -352,8 +356,18 @@ fn hevc_has_renditions_in_h264_where_ffmpeg_is_installed_and_none_outlives_the_s
     assert!(of_rendition.1.iter().any(|line| of_source.1.contains(line)), "{of_source:?} {of_rendition:?}");
     let picture = get(server.http, "/cam/snapshot.jpg");
     assert!(picture.status == 200 && picture.body.starts_with(b"\xFF\xD8\xFF"), "{}", picture.status);
+    // The same of AV1.
+    let settings = json!({ "isCodec": true, "ld": true });
+    client.post("/api/v1/streams", &json!({ "id": "av1", "settings": settings })).is(201);
+    let options = "-vf scale=854:480 -c:v libsvtav1 -preset 12 -svtav1-params lp=1:pred-struct=1 -c:a aac -rtmp_enhanced_codecs av01";
+    let _other = newer_push(&server.push_url("av1"), options);
+    eventually("it is on air", seconds(20), || (get(server.http, "/av1/video.m3u8").status == 200).then_some(()));
+    assert_eq!(ffprobe(&format!("http://{}/av1/360p/live.flv", server.http)), ["aac", "h264,640,360"]);
     let all = proc::below(server.pid());
-    assert!(all.iter().filter(|pid| proc::command(**pid).contains("pipe:0")).count() >= 2, "a decoder and an encoder");
+    assert!(
+        all.iter().filter(|pid| proc::command(**pid).contains("pipe:0")).count() >= 4,
+        "a decoder and an encoder of each"
+    );
     drop(server.kill());
     eventually("nobody is left", seconds(2), || all.iter().all(|pid| !proc::is_alive(*pid)).then_some(()));
 }

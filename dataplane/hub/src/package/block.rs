@@ -130,6 +130,8 @@ pub struct Block {
     pub seq: u64,
     /// A decoder can start with its first tag, given `stream_headers`.
     pub start: bool,
+    /// A decoder can, but a viewer does not: its rendition begins behind its source and has not caught up.
+    pub catching_up: bool,
     /// Headers and configurations in force at its first tag.
     pub stream_headers: Arc<StreamHeaders>,
     /// Output timeline of its first tag, milliseconds.
@@ -166,6 +168,7 @@ impl Block {
         Self {
             seq,
             start,
+            catching_up: false,
             stream_headers,
             first_ms: span_ms.0,
             last_ms: span_ms.1,
@@ -186,15 +189,39 @@ impl Block {
         }
         let (chunk, tags_at) = http_chunk(kept.iter().copied(), &[]);
         let (stream_headers, leading) = (Arc::clone(&self.stream_headers), None);
-        let Self { seq, start, first_ms, last_ms, arrived, publisher, .. } = *self;
-        Some(Self { seq, start, stream_headers, first_ms, last_ms, arrived, publisher, chunk, tags_at, leading })
+        let Self { seq, start, catching_up, first_ms, last_ms, arrived, publisher, .. } = *self;
+        Some(Self {
+            seq,
+            start,
+            catching_up,
+            stream_headers,
+            first_ms,
+            last_ms,
+            arrived,
+            publisher,
+            chunk,
+            tags_at,
+            leading,
+        })
     }
 
     /// The same as these bytes, which are no FLV: for viewers of [`Form::FlvChunked`], who get them as they are.
     fn written(&self, bytes: Bytes) -> Self {
         let (stream_headers, leading) = (Arc::clone(&self.stream_headers), None);
-        let Self { seq, start, first_ms, last_ms, arrived, publisher, .. } = *self;
-        Self { seq, start, stream_headers, first_ms, last_ms, arrived, publisher, chunk: bytes, tags_at: 0, leading }
+        let Self { seq, start, catching_up, first_ms, last_ms, arrived, publisher, .. } = *self;
+        Self {
+            seq,
+            start,
+            catching_up,
+            stream_headers,
+            first_ms,
+            last_ms,
+            arrived,
+            publisher,
+            chunk: bytes,
+            tags_at: 0,
+            leading,
+        }
     }
 
     /// What [`Self::from_parts`] makes it of again, beside its public fields.
@@ -218,7 +245,21 @@ impl Block {
             return None;
         }
         let leading = leading.map(|(start, tags)| Box::new(Leading { start, tags: tags.into() }));
-        Some(Self { seq, start, stream_headers, first_ms, last_ms, arrived, publisher, chunk, tags_at, leading })
+        // Not told to other nodes: their viewers begin at any keyframe.
+        let catching_up = false;
+        Some(Self {
+            seq,
+            start,
+            catching_up,
+            stream_headers,
+            first_ms,
+            last_ms,
+            arrived,
+            publisher,
+            chunk,
+            tags_at,
+            leading,
+        })
     }
 
     /// Its FLV tags, without the HTTP framing.
