@@ -731,6 +731,7 @@ pub(crate) fn stream_rows() -> Vec<StreamRow> {
                 "motion_percent" => "2",
                 "motion_diff" => "10",
                 "motion_duration" => "5",
+                "motion_zones" => "\"0,50,100,50; 10,10,20,20\"",
                 "dvr_window_s" => "14400",
                 "hls_list_size" => "6",
                 "flush" => "\"balanced\"",
