@@ -13,7 +13,7 @@ use millstream_engine::Remote;
 use millstream_fleet::http::guard::Guard;
 use millstream_fleet::http::url::Url;
 use millstream_policy::scope::{Fail, Pass};
-use millstream_policy::{DecisionContext, Denial, Grant, Policy, PolicyMaker, Request, Step, Undecided, Why};
+use millstream_policy::{DecisionContext, Denial, Grant, Policy, PolicyMaker, Request, Step, Undecided};
 use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
@@ -60,7 +60,7 @@ impl Callback {
     fn failed(&self, reason: impl Into<String>) -> Step {
         match self.fail {
             Fail::Open => self.pass.step(Grant::default()),
-            Fail::Closed => Denial::step(Why::Busy, reason),
+            Fail::Closed => Denial::undecided(reason),
         }
     }
 }

@@ -21,7 +21,7 @@ pub enum EndReason {
 const BLOCK_OVERHEAD_BYTES: usize = size_of::<Block>() + size_of::<Entry>() + size_of::<StreamHeaders>();
 
 fn cost(block: &Block) -> usize {
-    block.bytes() + BLOCK_OVERHEAD_BYTES
+    block.held_bytes() + BLOCK_OVERHEAD_BYTES
 }
 
 /// Bounds of a log.

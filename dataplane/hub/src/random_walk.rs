@@ -3,7 +3,6 @@
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
-use millstream_proto::flv;
 use millstream_proto::media::{MediaEvent, TagKind, Track};
 use millstream_proto::time::Time;
 
@@ -310,7 +309,7 @@ impl Reference {
         let (mut frames, mut configs, mut last) = (HashMap::new(), Configs::default(), [0, 0]);
         for seq in log.first()..log.head() {
             let block = &log.get(seq).unwrap().block;
-            for (at, tag) in flv::tags(block.tags()).enumerate() {
+            for (at, tag) in block.frames().enumerate() {
                 let (kind, ms, index) = (tag.kind, tag.timestamp_ms, frames.len());
                 let got = Got { kind, ms, body: tag.body.to_vec().into() };
                 if is_frame(kind, tag.body) {

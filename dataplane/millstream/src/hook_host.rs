@@ -32,19 +32,41 @@ pub(crate) struct BoundHook {
     pub(crate) settings: Map<String, Value>,
     #[cfg(feature = "hooks")]
     pub(crate) bound: Arc<millstream_hook_steps::bound::Bound>,
+    #[cfg(feature = "hooks")]
+    pub(crate) node: Arc<millstream_hook_steps::step::Node>,
 }
 
 #[cfg_attr(not(feature = "hooks"), allow(clippy::unused_self, reason = "with hooks there is something"))]
 impl BoundHook {
-    /// What it would say of a request, where that can be told, and why.
-    pub(crate) fn explain(&self, request: &Request, context: DecisionContext<'_>) -> (Option<Step>, String) {
-        #[cfg(feature = "hooks")]
-        return millstream_hook_steps::explain::explain(&self.bound, request, context);
-        #[cfg(not(feature = "hooks"))]
-        {
-            let _ = (request, context);
-            (None, String::new())
+    /// What it would say of a request, where that can be told, and why. It asks upstreams only if `call` says so.
+    #[cfg(feature = "hooks")]
+    pub(crate) async fn explain(
+        &self,
+        request: &Request,
+        context: DecisionContext<'_>,
+        call: bool,
+    ) -> (Option<Step>, String) {
+        use millstream_hook_steps::explain::{Explanation, explain};
+        let mut explanation = explain(&self.bound, &self.node, request, context);
+        loop {
+            let asking = match explanation {
+                Explanation::Step(step, why) => return (Some(step), why),
+                Explanation::Asks(asking) if call => asking,
+                Explanation::Asks(asking) => {
+                    let upstream = &asking.fetch.upstream;
+                    return (None, format!("it asks the upstream {upstream:?} first; ask with \"call\": true"));
+                }
+            };
+            let (replied, reply) = tokio::sync::oneshot::channel();
+            self.node.fetch(asking.fetch.clone(), Box::new(|outcome| drop(replied.send(outcome))));
+            let outcome = reply.await.unwrap_or_else(|_| Err("the server is ending".to_owned()));
+            explanation = asking.resume(&self.bound, &self.node, request, outcome);
         }
+    }
+
+    #[cfg(not(feature = "hooks"))]
+    pub(crate) async fn explain(&self, _: &Request, _: DecisionContext<'_>, _: bool) -> (Option<Step>, String) {
+        (None, String::new())
     }
 }
 

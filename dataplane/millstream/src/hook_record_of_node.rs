@@ -5,7 +5,6 @@ use std::time::{Duration, Instant};
 use millstream_control_protocol::replay::{Recorded, Replay, Replayed, ShowRecorded};
 use millstream_control_protocol::state::Binding;
 use millstream_hook_steps::decision::{Decider, Decision, Verdict};
-use millstream_hook_steps::question;
 use millstream_hook_steps::redact::{self, Hidden};
 use millstream_hook_steps::replay::{Bounds, replay};
 use millstream_hooks::json::{Answer, Event, Question};
@@ -20,20 +19,26 @@ const SHOWN_BYTES_MAX: usize = 8 << 20;
 /// The thread of replays.
 const THREAD: &str = "hooks-replay";
 
-/// Whether a decision is one that a candidate is held against: of its binding, or of any binding of its hook at its place.
-fn is_of(candidate: &Binding, decision: &Decision) -> bool {
-    if !candidate.id.is_empty() {
-        return decision.by.binding == candidate.id;
+/// What a candidate is held against: decisions of its binding; of one that is being made, those of bindings in force that ask its hook at its place with its
+/// configuration.
+struct Against<'a> {
+    candidate: &'a Binding,
+    bindings: Vec<String>,
+}
+
+impl Against<'_> {
+    fn has(&self, decision: &Decision) -> bool {
+        let of_stream = self.candidate.stream.as_ref().is_none_or(|stream| *stream == decision.stream.as_str());
+        self.bindings.contains(&decision.by.binding) && (of_stream || !self.candidate.id.is_empty())
     }
-    let of_stream = candidate.stream.as_ref().is_none_or(|stream| *stream == decision.stream.as_str());
-    decision.by.hook == candidate.hook && question::word(decision.action) == candidate.point && of_stream
 }
 
 impl Hooks {
     /// Whether a replay of this candidate needs its bytes.
     pub(crate) fn replay_needs_bytes(&self, candidate: &Binding) -> bool {
+        let against = self.against(candidate);
         let has_decisions =
-            self.recorder().is_some_and(|record| !record.decisions(|decision| is_of(candidate, decision)).is_empty());
+            self.recorder().is_some_and(|record| !record.decisions(|decision| against.has(decision)).is_empty());
         has_decisions && !self.modules().is_compiled(&candidate.sha256, &candidate.kind)
     }
 
@@ -43,7 +48,8 @@ impl Hooks {
         let candidate = &order.candidate;
         let Some(recorder) = self.recorder() else { return Ok(Replayed::default()) };
         let _one = self.replaying();
-        let decisions = recorder.decisions(|decision| is_of(candidate, decision));
+        let against = self.against(candidate);
+        let decisions = recorder.decisions(|decision| against.has(decision));
         if decisions.is_empty() {
             return Ok(Replayed::default());
         }
@@ -60,6 +66,20 @@ impl Hooks {
             replay(decisions.iter().map(AsRef::as_ref), bounds, |request, unix_ms| hook.at(unix_ms).authorize(request))
         };
         run_aside(THREAD, asked).map_err(|error| format!("the replay cannot be made: {error}"))
+    }
+
+    fn against<'a>(&self, candidate: &'a Binding) -> Against<'a> {
+        let is_alike = |bound: &Binding| {
+            bound.hook == candidate.hook
+                && bound.point == candidate.point
+                && bound.config == candidate.config
+                && bound.secrets == candidate.secrets
+        };
+        let bindings = match candidate.id.as_str() {
+            "" => self.auth_bindings().into_iter().filter(is_alike).map(|bound| bound.id).collect(),
+            id => vec![id.to_owned()],
+        };
+        Against { candidate, bindings }
     }
 
     /// Recorded decisions without secrets, oldest first.

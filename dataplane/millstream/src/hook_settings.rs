@@ -5,6 +5,7 @@ use millstream_api::hooks::versions::RollbackWhen;
 use millstream_fleet::http::url::Url;
 use millstream_policy::scope::Fail;
 use millstream_policy::signatures::TrustedKeys;
+use millstream_proto::network::Network;
 use millstream_proto::secret::Secret;
 
 /// What the record of decisions takes of memory where nothing is set.
@@ -19,6 +20,8 @@ pub(crate) struct HookSettings {
     /// Public keys in PEM.
     pub(crate) keys: BTreeMap<String, String>,
     pub(crate) upstreams: BTreeMap<String, Url>,
+    /// Networks that names of upstreams may lead to although they are not public.
+    pub(crate) upstreams_allow: Vec<Network>,
     /// Only modules that one of these has signed run; none: all do.
     pub(crate) trusted_keys: TrustedKeys,
     /// When a version goes back by itself.
@@ -34,6 +37,7 @@ impl Default for HookSettings {
             secrets: BTreeMap::new(),
             keys: BTreeMap::new(),
             upstreams: BTreeMap::new(),
+            upstreams_allow: Vec::new(),
             trusted_keys: TrustedKeys::default(),
             rollback: RollbackWhen::default(),
             record_bytes: RECORD_BYTES,

@@ -131,7 +131,7 @@ impl Hooks {
             Ok((name.clone(), key))
         });
         let keys = keys.collect::<anyhow::Result<_>>()?;
-        let upstreams = Upstreams::new(settings.upstreams.clone(), runtime.clone());
+        let upstreams = Upstreams::new(&settings.upstreams, &settings.upstreams_allow, runtime.clone());
         let node = Node::new(shards, Box::new(upstreams));
         let room = usize::try_from(settings.record_bytes).unwrap_or(usize::MAX);
         let recorder = (room > 0).then(|| Recorder::new(room));
@@ -319,6 +319,11 @@ impl Hooks {
         found.map(|(binding, _)| binding.clone())
     }
 
+    /// Bindings of auth hooks that are in force.
+    pub(crate) fn auth_bindings(&self) -> Vec<Binding> {
+        locked(&self.in_force).iter().map(|(binding, _)| binding.clone()).collect()
+    }
+
     /// The bindings in force, in their order.
     pub(crate) fn bound(&self, action: Action) -> Vec<BoundHook> {
         let in_force = locked(&self.in_force).iter().map(|(_, bound)| Arc::clone(bound)).collect();
@@ -334,6 +339,7 @@ impl Hooks {
             .into_iter()
             .collect(),
             bound,
+            node: Arc::clone(&self.node),
         };
         in_order(in_force).into_iter().filter(|bound| bound.action == action).map(shown).collect()
     }

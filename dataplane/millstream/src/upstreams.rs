@@ -6,16 +6,17 @@ use std::time::Duration;
 
 use axum::body::Bytes;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method};
-use millstream_fleet::http::client::Connection;
+use millstream_fleet::http::client::{AskError, Connection};
 use millstream_fleet::http::guard::Guard;
 use millstream_fleet::http::url::Url;
 use millstream_hook_steps::step::{Fetcher, Replied};
 use millstream_hooks::wit::{auth, types};
+use millstream_proto::network::Network;
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
-/// Requests to one upstream at the same time.
+/// Requests to one upstream at the same time; more wait for a place as long as they would for an answer.
 const AT_ONCE_MAX: usize = 64;
 /// The longest wait for an answer; less than sessions wait for a decision.
 const WAIT_MAX: Duration = Duration::from_secs(3);
@@ -29,7 +30,20 @@ const OWN_HEADERS: [&str; 8] =
 
 struct Upstream {
     url: Url,
+    /// Where its name may lead. It is looked at for each connection, so that a name that leads elsewhere later (to a cloud's metadata, to this machine)
+    /// gives a hook nothing that the operator has not meant.
+    guard: Guard,
     places: Semaphore,
+}
+
+impl Upstream {
+    /// An address that the URL itself has is one that the operator has named; what a name leads to has to be public or in these networks.
+    fn new(url: Url, allow: &[Network]) -> Self {
+        let named: &[&str] = if url.host == "localhost" { &["127.0.0.1", "::1"] } else { &[&url.host] };
+        let own = named.iter().filter_map(|address| address.parse().ok());
+        let guard = Guard::PublicAnd(allow.iter().copied().chain(own).collect());
+        Self { url, guard, places: Semaphore::new(AT_ONCE_MAX) }
+    }
 }
 
 /// Those of the configuration.
@@ -39,10 +53,10 @@ pub(crate) struct Upstreams {
 }
 
 impl Upstreams {
-    /// They are asked on this runtime.
-    pub(crate) fn new(urls: BTreeMap<String, Url>, runtime: Handle) -> Self {
-        let upstream = |url| Upstream { url, places: Semaphore::new(AT_ONCE_MAX) };
-        Self { all: Arc::new(urls.into_iter().map(|(name, url)| (name, upstream(url))).collect()), runtime }
+    /// They are asked on this runtime, at public addresses and in these networks.
+    pub(crate) fn new(urls: &BTreeMap<String, Url>, allow: &[Network], runtime: Handle) -> Self {
+        let all = urls.iter().map(|(name, url)| (name.clone(), Upstream::new(url.clone(), allow)));
+        Self { all: Arc::new(all.collect()), runtime }
     }
 }
 
@@ -67,7 +81,6 @@ async fn ask(all: &BTreeMap<String, Upstream>, fetch: auth::Fetch) -> Result<aut
     let upstream = all.get(&name).ok_or_else(|| {
         "there is no upstream of this name; the operator adds it to [hooks] upstreams in the configuration".to_owned()
     })?;
-    let _place = upstream.places.try_acquire().map_err(|_| "the upstream has as many requests as it may".to_owned())?;
     let method = Method::from_bytes(method.as_bytes()).map_err(|_| "this is no method".to_owned())?;
     if !path.starts_with('/') || !path.bytes().all(|byte| byte.is_ascii_graphic()) {
         return Err("the path has to begin with / and to be printable ASCII".to_owned());
@@ -86,13 +99,19 @@ async fn ask(all: &BTreeMap<String, Upstream>, fetch: auth::Fetch) -> Result<aut
     let own = Duration::from_millis(timeout_ms.into());
     let wait = if own.is_zero() { WAIT_MAX } else { own.min(WAIT_MAX) };
     let url = upstream.url.below(&path);
-    // The operator has named the server: it may be a private one.
     let asked = async {
-        let mut connection = Connection::open(&url, &Guard::Open).await.map_err(|error| error.to_string())?;
+        let _place = upstream.places.acquire().await.map_err(|error| error.to_string())?;
+        let mut connection = Connection::open(&url, &upstream.guard).await.map_err(|error| match error {
+            AskError::Private(_) => format!("{error}; the operator names its network in [hooks] upstreams_allow"),
+            error => error.to_string(),
+        })?;
         let reply = connection.ask(method, &url, sent, Bytes::from(body), wait, REPLY_BYTES_MAX).await;
         reply.map_err(|error| error.to_string())
     };
-    let reply = timeout(wait, asked).await.map_err(|_| "the upstream did not answer in time".to_owned())??;
+    let reply = timeout(wait, asked).await.map_err(|_| match upstream.places.available_permits() {
+        0 => format!("the upstream did not answer in time: it had as many requests as it may, {AT_ONCE_MAX}"),
+        _ => "the upstream did not answer in time".to_owned(),
+    })??;
     let header = |(name, value): (&HeaderName, &HeaderValue)| {
         Some(types::Pair { name: name.as_str().to_owned(), value: value.to_str().ok()?.to_owned() })
     };
@@ -115,7 +134,7 @@ mod tests {
     /// An upstream that answers each request with this, and what it was sent; an empty answer never comes.
     async fn upstream(answer: &'static [u8]) -> (BTreeMap<String, Upstream>, Receiver<String>) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}/v1/", listener.local_addr().unwrap()).parse().unwrap();
+        let url: Url = format!("http://{}/v1/", listener.local_addr().unwrap()).parse().unwrap();
         let (heard, requests) = channel(100);
         tokio::spawn(async move {
             loop {
@@ -138,7 +157,8 @@ mod tests {
                 });
             }
         });
-        let all = BTreeMap::from([("accounts".to_owned(), Upstream { url, places: Semaphore::new(2) })]);
+        let upstream = Upstream { places: Semaphore::new(2), ..Upstream::new(url, &[]) };
+        let all = BTreeMap::from([("accounts".to_owned(), upstream)]);
         (all, requests)
     }
 
@@ -200,13 +220,38 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_name_leads_to_public_addresses_and_to_what_the_operator_allows() {
+        let (all, mut requests) = upstream(YES).await;
+        let port = all["accounts"].url.port;
+        // Names of this machine that every resolver knows.
+        for (host, allow, goes) in [
+            ("localhost", "", true),
+            ("LOCALHOST", "", false),
+            ("LOCALHOST", "10.0.0.0/8", false),
+            ("LOCALHOST", "127.0.0.0/8", true),
+        ] {
+            let url = format!("http://{host}:{port}/v1/").parse().unwrap();
+            let allow: Vec<Network> = allow.parse().into_iter().collect();
+            let all = BTreeMap::from([("accounts".to_owned(), Upstream::new(url, &allow))]);
+            let replied = ask(&all, fetch("GET", "/check")).await;
+            match replied {
+                Ok(reply) => assert!(goes && reply.status == 200, "{host}"),
+                Err(error) => {
+                    assert!(!goes && error.contains("private") && error.contains("upstreams_allow"), "{error}");
+                }
+            }
+            assert_eq!(requests.try_recv().is_ok(), goes, "{host}");
+        }
+    }
+
+    #[tokio::test]
     async fn an_upstream_that_hangs_or_answers_without_end_costs_no_more_than_its_time() {
         let (all, mut requests) = upstream(b"").await;
         let all = Arc::new(all);
         let quick = || auth::Fetch { timeout_ms: 200, ..fetch("GET", "/") };
         assert!(ask(&all, quick()).await.unwrap_err().contains("in time"));
         requests.recv().await.unwrap();
-        // While two are asked, there is no place for a third.
+        // While two are asked, a third waits.
         let waiting: Vec<_> = (0..2)
             .map(|_| {
                 let all = Arc::clone(&all);
@@ -217,6 +262,7 @@ mod tests {
             requests.recv().await.unwrap();
         }
         assert!(ask(&all, quick()).await.unwrap_err().contains("as many requests as it may"));
+        assert!(requests.try_recv().is_err());
         for asked in waiting {
             assert!(asked.await.unwrap().is_err());
         }

@@ -107,10 +107,12 @@ pub struct Grant {
     /// The session is ended after this time; `None`: it is admitted for good.
     pub valid_for: Option<Duration>,
     /// The chain is asked about the session again after this time. It goes on where there is no decision then. Not for HLS and DASH, where the chain
-    /// is asked with each playlist.
+    /// is asked with each playlist: a step that wants to be asked less often keeps what it has granted.
     pub recheck_after: Option<Duration>,
     /// What is given back when the session ends.
     pub held: Option<Held>,
+    /// Nobody has decided, so that what was granted before goes on: what the session holds already is kept, in place of `held`.
+    pub goes_on: bool,
     /// Labels of the session, and of the stream while it publishes: in events, the API and later questions.
     pub labels: Option<Labels>,
     /// For a publisher: it publishes this stream in place of the one that it named.
@@ -182,12 +184,19 @@ pub struct Denial {
     pub location: Option<String>,
     /// When it makes sense to try again.
     pub retry_after: Option<Duration>,
+    /// Nobody has decided this: who is in already stays.
+    pub undecided: bool,
 }
 
 impl Denial {
     /// A refusal that says no more than this.
     pub fn new(why: Why, reason: impl Into<String>) -> Self {
-        Self { why, reason: reason.into(), location: None, retry_after: None }
+        Self { why, reason: reason.into(), location: None, retry_after: None, undecided: false }
+    }
+
+    /// What a step answers that cannot decide now and lets nobody in meanwhile.
+    pub fn undecided(reason: impl Into<String>) -> Step {
+        Step::Deny(Self { undecided: true, ..Self::new(Why::Busy, reason) })
     }
 
     /// The refusal as what a step answers.
@@ -267,7 +276,7 @@ pub trait Policy {
     fn decide(&self, request: &Request, context: DecisionContext<'_>) -> Step;
     /// The answer where a pending one does not come. By default nobody is let in.
     fn undecided(&self, _request: &Request, why: Undecided) -> Step {
-        Denial::step(Why::Busy, why.reason())
+        Denial::undecided(why.reason())
     }
     /// What the chain as a whole has decided of a request that this step was asked about, or would have been asked about next.
     fn observe(&self, _request: &Request, _context: DecisionContext<'_>, _verdict: &Verdict) {}
@@ -399,7 +408,7 @@ impl Steps {
     /// Goes on with what the pending step `step` answers where its decision does not come. It cannot ask for more time.
     pub fn undecided(&self, step: usize, why: Undecided, request: &Request, context: DecisionContext<'_>) -> Answer {
         let answer = match self.of(request.action).get(step).map(|policy| policy.undecided(request, why)) {
-            Some(Step::Pending) | None => Denial::step(Why::Busy, why.reason()),
+            Some(Step::Pending) | None => Denial::undecided(why.reason()),
             Some(answer) => answer,
         };
         self.resume(step, answer, request, context)

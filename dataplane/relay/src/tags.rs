@@ -5,7 +5,6 @@ use std::sync::Arc;
 use millstream_hub::package::block::Block;
 use millstream_hub::package::stream_headers::StreamHeaders;
 use millstream_proto::amf0::{self, Value};
-use millstream_proto::flv;
 use millstream_proto::media::TagKind;
 
 /// Of one connection: what its target has been told.
@@ -30,7 +29,7 @@ impl Outgoing {
         if !self.begun {
             return Ok(());
         }
-        let first_ms = || flv::tags(block.tags()).map(|tag| tag.timestamp_ms).min().unwrap_or_default();
+        let first_ms = || block.frames().map(|tag| tag.timestamp_ms).min().unwrap_or_default();
         let base_ms = *self.base_ms.get_or_insert_with(first_ms);
         // Frames of the other track may be a little before the first one.
         let stamp = |ms: u32| Some(ms.wrapping_sub(base_ms)).filter(|ms| *ms <= u32::MAX / 2).unwrap_or_default();
@@ -43,7 +42,7 @@ impl Outgoing {
             }
             self.headers = Some(Arc::clone(&block.stream_headers));
         }
-        flv::tags(block.tags()).try_for_each(|tag| send(tag.kind, stamp(tag.timestamp_ms), tag.body))
+        block.frames().try_for_each(|tag| send(tag.kind, stamp(tag.timestamp_ms), tag.body))
     }
 }
 

@@ -2,6 +2,8 @@
 //!
 //! The runtime has made sure of the types and of valid UTF-8, and bounds the size as a whole; here are the rules of `hooks/wit`. The
 //! errors are for the hook's author: what is wrong, where, and what is allowed.
+use millstream_proto::id::Id;
+
 use crate::text::clean;
 use crate::wit::auth::{Denial, Fetch, Grant, Step};
 use crate::wit::events::Order;
@@ -100,7 +102,9 @@ fn grant(grant: &Grant) -> Checked<()> {
     pairs("grant.extra", &grant.extra)?;
     if let Some(name) = &grant.rename {
         check(!name.is_empty(), || "grant.rename: is empty; leave it out to keep the name".into())?;
-        plain("grant.rename", name, MAX_REASON)?;
+        check(Id::new(name).is_ok(), || {
+            format!("grant.rename: {:?} is no stream's name: 1 to 64 of A-Z, a-z, 0-9, - and _", clean(name, MAX_NAME))
+        })?;
     }
     Ok(())
 }

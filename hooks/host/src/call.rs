@@ -24,6 +24,9 @@ impl<T> Called<T> {
     }
 }
 
+/// What is wrong with the answer of a hook that asks again and again.
+pub const ASKS_TOO_OFTEN: &str = "it asks upstreams more than twice for one decision";
+
 /// Why a call has no answer. The messages are for the hook's author.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]

@@ -18,7 +18,7 @@ const ENTRY_BYTES: usize = 64;
 #[derive(Default)]
 pub struct Kv(Mutex<Inner>);
 
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Inner {
     entries: HashMap<Arc<str>, Entry>,
     /// By when they were made or set: what makes room first.
@@ -28,6 +28,7 @@ struct Inner {
     evicted: u64,
 }
 
+#[derive(Clone)]
 struct Entry {
     value: Vec<u8>,
     ends: Instant,
@@ -48,6 +49,11 @@ impl Kv {
     /// How many values made room for others before their time.
     pub fn evicted(&self) -> u64 {
         self.locked(|inner| inner.evicted)
+    }
+
+    /// The same values, for somebody else to change.
+    pub(crate) fn copy(&self) -> Self {
+        Self(Mutex::new(self.locked(|inner| inner.clone())))
     }
 
     pub(crate) fn get(&self, key: &str) -> Option<Vec<u8>> {
@@ -172,5 +178,16 @@ mod tests {
         assert_eq!((kv.len(), kv.evicted()), (fit, 10));
         assert!(kv.set_at(&"k".repeat(257), vec![], 0, now).is_err());
         assert!(kv.set_at("k", vec![0; 4097], 0, now).is_err());
+    }
+
+    #[test]
+    fn a_copy_has_the_values_and_changes_none() {
+        let kv = Kv::default();
+        kv.set("a", b"x".to_vec(), 0).unwrap();
+        kv.add("n", 2, 0).unwrap();
+        let copy = kv.copy();
+        assert_eq!((copy.add("n", 1, 0), copy.get("a").as_deref()), (Ok(3), Some(&b"x"[..])));
+        copy.set("b", b"y".to_vec(), 0).unwrap();
+        assert_eq!((kv.add("n", 0, 0), kv.get("b"), kv.len(), copy.len()), (Ok(2), None, 2, 3));
     }
 }

@@ -44,7 +44,7 @@ mod world;
 
 pub use artifact::{Artifact, LoadError};
 pub use cache::{ArtifactCache, Cached, OpenError, open, seal};
-pub use call::{Called, Failure};
+pub use call::{ASKS_TOO_OFTEN, Called, Failure};
 pub use child::{COMMAND, compile_in_child, compiler_main};
 pub use compile::{Compiled, Report};
 pub use counters::{Counters, MAX_COUNTERS};

@@ -39,6 +39,17 @@ pub struct Settings {
 }
 
 impl Settings {
+    /// The same with copies of what a call changes.
+    pub(crate) fn aside(&self) -> Self {
+        Self {
+            kv: Arc::new(self.kv.copy()),
+            logs: Arc::default(),
+            counters: Arc::default(),
+            memory_peak: Arc::default(),
+            ..self.clone()
+        }
+    }
+
     /// Nothing but a name and a version, and the limits of that world.
     pub fn new(name: impl Into<String>, version: impl Into<String>, world: World) -> Self {
         Self {

@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
-use crate::call::{Called, Failure};
+use crate::call::{ASKS_TOO_OFTEN, Called, Failure};
 use crate::hook::Hook;
 use crate::json::{Answer, Event, MAX_REPLIES, Question};
 use crate::logs::Line;
@@ -24,8 +24,7 @@ pub struct TrialCall {
 #[derive(Debug, Clone, PartialEq)]
 #[must_use]
 pub struct Trial {
-    /// The calls, in order; at least one. The last one has the answer. Where that is to ask an upstream, the event has no reply for it, or the
-    /// hook asks more often than it may.
+    /// The calls, in order; at least one. The last one has the answer. Where that is to ask an upstream, the event has no reply for it.
     pub calls: Vec<TrialCall>,
     /// What each of them may use of CPU time.
     pub budget: Duration,
@@ -46,8 +45,12 @@ impl Event {
             Question::Auth(request) => {
                 let mut step = hook.authorize(request);
                 let mut function = "authorize";
-                let mut replies = self.replies.iter().take(MAX_REPLIES);
+                let (mut replies, mut asks) = (self.replies.iter().take(MAX_REPLIES), 0);
                 loop {
+                    asks += usize::from(matches!(step.result, Ok(Step::Ask(_))));
+                    if asks > MAX_REPLIES {
+                        step.result = Err(Failure::Answer(ASKS_TOO_OFTEN.to_owned()));
+                    }
                     let state = match &step.result {
                         Ok(Step::Ask(fetch)) => Some(fetch.state.clone()),
                         _ => None,

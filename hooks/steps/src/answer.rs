@@ -11,6 +11,18 @@ use crate::slots::{Holder, Slots};
 /// Bytes of an address that a client is sent to.
 const LOCATION_BYTES_MAX: usize = 2_048;
 
+/// Nobody is told to come back later than this.
+const RETRY_AFTER_MAX: Duration = Duration::from_hours(24);
+
+/// What becomes of the places that a grant takes.
+#[derive(Clone, Copy, Debug)]
+pub enum Places<'a> {
+    /// They are taken.
+    Take(&'a Slots),
+    /// It is only looked whether there are any.
+    Look(&'a Slots),
+}
+
 /// What became of an answer.
 #[derive(Debug)]
 pub enum Answer {
@@ -21,7 +33,7 @@ pub enum Answer {
 }
 
 /// The step that an answer means. An error says what is wrong with the answer.
-pub fn read(answer: auth::Step, request: &Request, (hook, slots): (&str, &Slots)) -> Result<Answer, String> {
+pub fn read(answer: auth::Step, request: &Request, (hook, slots): (&str, Places<'_>)) -> Result<Answer, String> {
     Ok(Answer::Step(match answer {
         auth::Step::Next => Step::Abstain,
         auth::Step::Ask(fetch) => return Ok(Answer::Ask(fetch)),
@@ -31,7 +43,7 @@ pub fn read(answer: auth::Step, request: &Request, (hook, slots): (&str, &Slots)
     }))
 }
 
-fn allow(grant: auth::Grant, request: &Request, (hook, slots): (&str, &Slots)) -> Result<Step, String> {
+fn allow(grant: auth::Grant, request: &Request, (hook, taken): (&str, Places<'_>)) -> Result<Step, String> {
     let after = |ms: u32| (ms > 0).then(|| Duration::from_millis(ms.into()));
     let mut granted = Grant::default();
     (granted.valid_for, granted.recheck_after) = (after(grant.valid_ms), after(grant.recheck_ms));
@@ -51,13 +63,21 @@ fn allow(grant: auth::Grant, request: &Request, (hook, slots): (&str, &Slots)) -
     let holder = Holder::of(&request.client);
     let mut places = Vec::with_capacity(grant.slots.len());
     for slot in grant.slots {
-        let Some(place) = slots.take(hook, &slot.key, slot.max, holder) else {
+        let is_free = match taken {
+            Places::Look(slots) => slots.has_room(hook, &slot.key, slot.max, holder),
+            Places::Take(slots) => {
+                let place = slots.take(hook, &slot.key, slot.max, holder);
+                let is_free = place.is_some();
+                places.extend(place);
+                is_free
+            }
+        };
+        if !is_free {
             let reason = format!("all {} places are taken; try again when one is free", slot.max);
             return Ok(Denial::step(Why::Busy, reason));
-        };
-        places.push(place);
+        }
     }
-    granted.held = Some(Held::new(places));
+    granted.held = (!places.is_empty()).then(|| Held::new(places));
     Ok(Step::Allow(granted))
 }
 
@@ -78,7 +98,7 @@ fn read_denial(denial: auth::Denial) -> Denial {
         (word, true) => word.to_owned(),
     };
     let mut denial = Denial::new(class, printable(&reason));
-    denial.retry_after = retry_ms.map(|ms| Duration::from_millis(ms.into()));
+    denial.retry_after = retry_ms.map(|ms| Duration::from_millis(ms.into()).min(RETRY_AFTER_MAX));
     denial
 }
 

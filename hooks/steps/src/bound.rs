@@ -1,18 +1,17 @@
 //! A binding in force: which hook decides for which streams, how much its answers count, and what is done where it fails. Before it: the agent's
 //! bindings and compiled modules; after it: [`super::step`] asks it.
-use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use millstream_control_protocol::state::Binding;
 use millstream_hooks::wit::auth;
 use millstream_hooks::{Called, Hook};
 use millstream_policy::scope::Fail;
-use millstream_policy::{Action, Denial, Step, Why};
+use millstream_policy::{Action, Denial, Step};
 use millstream_proto::id::Id;
 
 use crate::failing::Counted;
-use crate::kept::KeptGrants;
 use crate::numbers::OfVersion;
 use crate::pace::Pace;
 use crate::reach::Reach;
@@ -25,6 +24,10 @@ pub trait Decider: Send + Sync {
     /// The answer after an upstream was asked.
     fn resume(&self, request: &auth::Request, state: &[u8], outcome: Result<auth::Reply, String>)
     -> Called<auth::Step>;
+    /// The same for questions that nothing is to come of, in the log, in counters and in what it keeps; `None`: nothing does.
+    fn aside(&self) -> Option<Arc<dyn Decider>> {
+        None
+    }
 }
 
 impl Decider for Hook {
@@ -40,18 +43,27 @@ impl Decider for Hook {
     ) -> Called<auth::Step> {
         self.resume(request, state, outcome.as_ref().map_err(String::as_str))
     }
+
+    fn aside(&self) -> Option<Arc<dyn Decider>> {
+        Some(Arc::new(self.aside()))
+    }
 }
 
 /// The step for a request that a hook has not answered: with [`Fail::Open`] it is as if the hook were not bound.
 pub fn unanswered(fail: Fail, hook: &str) -> Step {
     match fail {
-        Fail::Closed => Denial::step(Why::Busy, format!("the hook {hook} cannot decide now; try again in a moment")),
+        Fail::Closed => Denial::undecided(format!("the hook {hook} cannot decide now; try again in a moment")),
         Fail::Open => Step::Abstain,
     }
 }
 
+/// Bindings that have come into force in this process: each change of one makes another.
+static NEWEST: AtomicU64 = AtomicU64::new(0);
+
 /// A binding in force. Shared by all shards.
 pub struct Bound {
+    /// No other one has it, nor has the same binding before or after a change.
+    pub(crate) number: u64,
     /// The binding's id.
     pub id: String,
     /// The hook's name.
@@ -74,12 +86,7 @@ pub struct Bound {
     pub calls: Counted,
     /// Whether it is quick enough for shards.
     pub pace: Pace,
-    /// What it has granted to viewers without a session, by shard. It stays when other bindings change.
-    kept: Mutex<BTreeMap<usize, KeptOfShard>>,
 }
-
-/// What one shard keeps; shared with who sweeps.
-pub(crate) type KeptOfShard = Arc<Mutex<KeptGrants>>;
 
 impl Bound {
     /// A binding of an auth hook; `None`: it is for something else, or nobody is asked.
@@ -95,6 +102,7 @@ impl Bound {
             _ => return None,
         };
         Reach::of(binding).map(|reach| Self {
+            number: NEWEST.fetch_add(1, Ordering::Relaxed),
             id: binding.id.clone(),
             hook: binding.hook.clone(),
             version: binding.version,
@@ -106,15 +114,7 @@ impl Bound {
             numbers,
             calls: Counted::default(),
             pace: Pace::default(),
-            kept: Mutex::default(),
         })
-    }
-
-    /// What a shard keeps, and whether that is new.
-    pub(crate) fn kept(&self, shard: usize) -> (KeptOfShard, bool) {
-        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_new = !kept.contains_key(&shard);
-        (Arc::clone(kept.entry(shard).or_default()), is_new)
     }
 
     /// Whether its answer about this stream counts.

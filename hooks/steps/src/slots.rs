@@ -51,19 +51,17 @@ impl Slots {
     pub fn take(&self, hook: &str, key: &str, max: u32, holder: Holder) -> Option<Place> {
         let key = (hook.to_owned(), key.to_owned());
         let mut keys = self.keys();
-        if keys.len() >= KEYS_MAX && !keys.contains_key(&key) {
+        if !has_room(&keys, &key, max, holder) {
             return None;
         }
-        let holders = keys.entry(key.clone()).or_default();
-        if !holders.contains_key(&holder) && holders.len() >= max as usize {
-            if holders.is_empty() {
-                keys.remove(&key);
-            }
-            return None;
-        }
-        *holders.entry(holder).or_default() += 1;
+        *keys.entry(key.clone()).or_default().entry(holder).or_default() += 1;
         drop(keys);
         Some(Place { slots: self.clone(), key, holder })
+    }
+
+    /// Whether [`Self::take`] would give one.
+    pub fn has_room(&self, hook: &str, key: &str, max: u32, holder: Holder) -> bool {
+        has_room(&self.keys(), &(hook.to_owned(), key.to_owned()), max, holder)
     }
 
     /// How many hold a key.
@@ -74,6 +72,13 @@ impl Slots {
     fn keys(&self) -> MutexGuard<'_, Keys> {
         // Every change under this lock is one step. It is held for some hundred nanoseconds, and only where a hook counts places.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn has_room(keys: &Keys, key: &(String, String), max: u32, holder: Holder) -> bool {
+    match keys.get(key) {
+        Some(holders) => holders.contains_key(&holder) || holders.len() < max as usize,
+        None => max > 0 && keys.len() < KEYS_MAX,
     }
 }
 

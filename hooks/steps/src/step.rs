@@ -2,22 +2,24 @@
 //!
 //! A decision runs on the shard while hooks use little of its time and this one is quick, else on [`super::threads`], while the session waits. Where an
 //! upstream is asked, it goes on there. A hook that fails decides nothing: the binding's [`Fail`] does.
+use std::borrow::Cow;
+use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use millstream_hooks::Called;
 use millstream_hooks::wit::auth;
+use millstream_hooks::{ASKS_TOO_OFTEN, Called};
 use millstream_policy::scope::Fail;
 use millstream_policy::table::Table;
 use millstream_policy::{DecisionContext, Denial, Policy, Request, Stance, Step, Undecided, Verdict, Why};
 use millstream_proto::id::Id;
 use millstream_proto::network::counted;
 
-use crate::answer::{self, Answer};
-use crate::bound::{Bound, Counts, KeptOfShard, unanswered};
+use crate::answer::{self, Answer, Places};
+use crate::bound::{Bound, Counts, unanswered};
 use crate::decision::{self, Decision};
-use crate::kept::{self, KeptGrants};
+use crate::kept::{self, KeptGrants, Known};
 use crate::pace::ShardTime;
 use crate::question::{self, OnAir};
 use crate::recorder::Recorder;
@@ -26,7 +28,7 @@ use crate::threads::{Threads, Waiting};
 use crate::troubles::Troubles;
 
 /// Upstreams that may be asked for one decision.
-const ASKS_MAX: u8 = 2;
+pub(crate) const ASKS_MAX: u8 = 2;
 
 /// What upstreams answer, when they have.
 pub type Replied = Box<dyn FnOnce(Result<auth::Reply, String>) + Send>;
@@ -39,6 +41,12 @@ pub trait Fetcher: Send + Sync {
 
 /// Where answers of pending steps go: the ticket and what was decided.
 pub type Answerer = Box<dyn Fn(u64, Step) + Send + Sync>;
+
+/// What one shard keeps of what a binding has granted; shared with who sweeps.
+type KeptOfShard = Arc<Mutex<KeptGrants>>;
+
+/// In place of a shard, for sessions of play grants: each of their requests may come to another shard, and there are few of them.
+const RENEWALS: usize = usize::MAX;
 
 /// What all steps of a node share.
 pub struct Node {
@@ -53,7 +61,8 @@ pub struct Node {
     answerer: OnceLock<Answerer>,
     fetcher: Box<dyn Fetcher>,
     shards: Vec<ShardTime>,
-    kept: Mutex<Vec<Weak<Mutex<KeptGrants>>>>,
+    /// By the binding's id and the shard.
+    kept: Mutex<HashMap<(String, usize), KeptOfShard>>,
     recorder: OnceLock<Recorder>,
 }
 
@@ -81,6 +90,11 @@ impl Node {
             kept: Mutex::default(),
             recorder: OnceLock::new(),
         }
+    }
+
+    /// Asks an upstream, and calls `replied` once.
+    pub fn fetch(&self, fetch: auth::Fetch, replied: Replied) {
+        self.fetcher.fetch(fetch, replied);
     }
 
     /// Decisions are recorded there. Until this is said they are not.
@@ -124,15 +138,21 @@ impl Node {
         }
     }
 
-    fn sweep(&self, now: Instant) {
-        let mut all = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        all.retain(|kept| kept.strong_count() > 0);
-        let each: Vec<_> = all.iter().filter_map(Weak::upgrade).collect();
-        drop(all);
+    pub(crate) fn sweep(&self, now: Instant) {
+        let all = || self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let each: Vec<_> = all().values().cloned().collect();
         for kept in each {
             let gone = locked(&kept).sweep(now);
             drop(gone);
         }
+        // Of bindings that are no more: who changes one makes its new steps before the old ones go.
+        let over: Vec<_> = all().extract_if(|_, kept| Arc::strong_count(kept) == 1).collect();
+        drop(over);
+    }
+
+    fn kept(&self, binding: &str, shard: usize) -> KeptOfShard {
+        let mut all = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(all.entry((binding.to_owned(), shard)).or_default())
     }
 }
 
@@ -154,6 +174,8 @@ pub struct HookStep {
     node: Arc<Node>,
     shard: usize,
     kept: KeptOfShard,
+    /// Of sessions of play grants.
+    renewals: KeptOfShard,
     waiting: Waiting,
     comparing: Waiting,
     decider: Arc<decision::Decider>,
@@ -171,10 +193,7 @@ struct Case {
 impl HookStep {
     /// For this shard. `waiting` counts the decisions, and the comparisons, of the binding that wait for a thread.
     pub fn new(bound: Arc<Bound>, node: Arc<Node>, shard: usize, waiting: [Waiting; 2]) -> Self {
-        let (kept, is_new) = bound.kept(shard);
-        if is_new {
-            node.kept.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::downgrade(&kept));
-        }
+        let (kept, renewals) = (node.kept(&bound.id, shard), node.kept(&bound.id, RENEWALS));
         // What viewers hold is given back there.
         if !node.at_once {
             node.threads();
@@ -185,7 +204,7 @@ impl HookStep {
         let [waiting, comparing] = waiting;
         let (binding, hook) = (bound.id.clone(), bound.hook.clone());
         let decider = Arc::new(decision::Decider { binding, hook, version: bound.version });
-        Self { bound, node, shard, kept, waiting, comparing, decider }
+        Self { bound, node, shard, kept, renewals, waiting, comparing, decider }
     }
 
     /// What is recorded of a call.
@@ -201,10 +220,20 @@ impl HookStep {
         recorder.record(Decision::new(unix_ms, what, question, verdict, Arc::clone(&self.decider)));
     }
 
+    /// Where what this request's viewer was granted is kept.
+    fn kept_of(&self, request: &Request) -> MutexGuard<'_, KeptGrants> {
+        locked(if kept::is_of_grants(request) { &self.renewals } else { &self.kept })
+    }
+
     fn failed(&self, label: &'static str, request: &Request) -> Step {
         self.bound.numbers.failed(label);
         self.node.troubles.failed(&self.bound.hook, &request.name, label);
         // Who is in stays, under the conditions that it has: what the rest of the chain would say is not about these.
+        let now = Instant::now();
+        let stays = kept::key(request).and_then(|key| self.kept_of(request).stays(key, self.bound.number, now));
+        if let Some(grant) = stays {
+            return Step::Allow(grant);
+        }
         let fail = if request.recheck { Fail::Closed } else { self.bound.fail };
         unanswered(fail, &self.bound.hook)
     }
@@ -225,7 +254,7 @@ impl HookStep {
             }
         };
         numbers.answered(&answered);
-        let answer = match answer::read(answered, request, (&self.bound.hook, &self.node.slots)) {
+        let answer = match answer::read(answered, request, (&self.bound.hook, Places::Take(&self.node.slots))) {
             Ok(answer) => answer,
             Err(error) => {
                 self.bound.calls.failed(request.client.address.ip());
@@ -239,7 +268,7 @@ impl HookStep {
         match &answer {
             Answer::Ask(_) if asks >= ASKS_MAX => {
                 self.bound.calls.failed(request.client.address.ip());
-                numbers.said("it asks upstreams more than twice for one decision");
+                numbers.said(ASKS_TOO_OFTEN);
                 Answer::Step(self.failed("asks", request))
             }
             Answer::Step(step) if !self.keep(request, step) => {
@@ -254,9 +283,12 @@ impl HookStep {
     fn keep(&self, request: &Request, step: &Step) -> bool {
         let Some(key) = kept::key(request) else { return true };
         match step {
-            Step::Allow(grant) => locked(&self.kept).keep(key, request, grant, Instant::now()) || grant.held.is_none(),
+            Step::Allow(grant) => {
+                let kept = self.kept_of(request).keep(key, self.bound.number, request, grant, Instant::now());
+                kept || grant.held.is_none()
+            }
             Step::Deny(_) => {
-                let before = locked(&self.kept).forget(key);
+                let before = self.kept_of(request).forget(key);
                 drop(before);
                 true
             }
@@ -264,9 +296,14 @@ impl HookStep {
         }
     }
 
-    fn question(&self, request: &Request, context: DecisionContext<'_>) -> auth::Request {
-        let on_air = self.node.on_air.read().unwrap_or_else(PoisonError::into_inner);
+    /// The question as a hook of this node gets it.
+    pub(crate) fn question_of(node: &Node, request: &Request, context: DecisionContext<'_>) -> auth::Request {
+        let on_air = node.on_air.read().unwrap_or_else(PoisonError::into_inner);
         question::ask(request, context, on_air.get(&request.name))
+    }
+
+    fn question(&self, request: &Request, context: DecisionContext<'_>) -> auth::Request {
+        Self::question_of(&self.node, request, context)
     }
 }
 
@@ -281,10 +318,16 @@ impl Policy for HookStep {
         }
         let Some(decider) = &self.bound.decider else { return self.failed("not_ready", request) };
         let now = Instant::now();
-        if let Some(grant) = kept::key(request).and_then(|key| locked(&self.kept).get(key, now)) {
-            self.bound.numbers.kept();
-            return Step::Allow(grant);
-        }
+        let known = kept::key(request).and_then(|key| self.kept_of(request).get(key, self.bound.number, now));
+        let request = match known {
+            None => Cow::Borrowed(request),
+            Some(Known::Fresh(grant)) => {
+                self.bound.numbers.kept();
+                return Step::Allow(grant);
+            }
+            Some(Known::Stale(grant)) => Cow::Owned(Request { recheck: true, labels: grant.labels, ..request.clone() }),
+        };
+        let request = &*request;
         let question = self.question(request, context);
         let case = |question, asks| Case {
             step: self.clone(),

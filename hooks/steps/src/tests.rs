@@ -1,12 +1,13 @@
 //! Chains of bindings whose hooks are functions: order, share, failure policy, places, threads, upstreams, comparisons.
 mod beside;
+mod explaining;
 mod record;
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use millstream_control_protocol::state::{Binding, Mode};
 use millstream_hooks::wit::{auth, types};
@@ -15,8 +16,8 @@ use millstream_policy::open::Open;
 use millstream_policy::records::{Record, Records};
 use millstream_policy::scope::Fail;
 use millstream_policy::{
-    Action, Answer, Chain, Client, DecisionContext, Denial, Grant, Request, Step, Undecided, Verdict, ViewerName, Why,
-    shared,
+    Action, Answer, Chain, Client, DecisionContext, Denial, Grant, Request, Step, Steps, Undecided, Verdict,
+    ViewerName, Why, shared,
 };
 use millstream_proto::id::Id;
 use millstream_proto::query::Params;
@@ -154,6 +155,18 @@ fn allow() -> auth::Step {
 fn grant(recheck_ms: u32, slots: &[(&str, u32)]) -> auth::Grant {
     let slots = slots.iter().map(|(key, max)| auth::Slot { key: (*key).to_owned(), max: *max }).collect();
     auth::Grant { recheck_ms, valid_ms: 0, slots, labels: Vec::new(), rename: None, recording: None, extra: Vec::new() }
+}
+
+fn ask_upstream(path: &str) -> auth::Step {
+    auth::Step::Ask(auth::Fetch {
+        upstream: "accounts".to_owned(),
+        method: "GET".to_owned(),
+        path: path.to_owned(),
+        headers: Vec::new(),
+        body: Vec::new(),
+        timeout_ms: 0,
+        state: b"kept".to_vec(),
+    })
 }
 
 fn deny(why: &str) -> auth::Step {
@@ -309,22 +322,11 @@ fn eventually(is_so: impl Fn() -> bool) {
 #[test]
 fn an_upstream_is_asked_and_the_hook_goes_on_with_its_answer() {
     let rig = Rig::new();
-    let ask = |path: &str| {
-        auth::Step::Ask(auth::Fetch {
-            upstream: "accounts".to_owned(),
-            method: "GET".to_owned(),
-            path: path.to_owned(),
-            headers: Vec::new(),
-            body: Vec::new(),
-            timeout_ms: 0,
-            state: b"kept".to_vec(),
-        })
-    };
     let answers = move |request: &auth::Request, said: Option<&str>| {
         Ok(match said {
-            None => ask(&format!("/{}", request.target.name)),
+            None => ask_upstream(&format!("/{}", request.target.name)),
             Some("200") => allow(),
-            Some("100") => ask("/100"),
+            Some("100") => ask_upstream("/100"),
             Some(_) => deny("forbidden"),
         })
     };
@@ -395,7 +397,97 @@ fn viewers_of_hls_are_asked_about_once_and_hold_one_place() {
     assert_eq!(plays.calls.load(Relaxed), calls);
     // With the binding its viewers' grants go, and what they held.
     drop((steps, elsewhere, chain, another, bound));
+    rig.node.sweep(Instant::now());
     assert_eq!(rig.node.slots.held("hook-1", "account"), 0);
+}
+
+/// A grant of a place, with a label, for a minute.
+fn labelled() -> auth::Step {
+    let labels = vec![types::Pair { name: "tier".to_owned(), value: "gold".to_owned() }];
+    auth::Step::Allow(auth::Grant { labels, ..grant(60_000, &[("account", 1)]) })
+}
+
+#[test]
+fn viewers_keep_their_places_when_their_binding_changes_and_are_asked_about_anew() {
+    let rig = Rig::new();
+    let records = Records::default();
+    let first = rig.chain(vec![rig.bound(&binding(1, Mode::Live), Fail::Closed, plays(|_, _| Ok(labelled())))]);
+    let before = first.for_shard(0);
+    let ask = |steps: &Steps, viewer| steps.ask(&asks("cam", "hls", Some(viewer)), context(&records));
+    assert!(allowed(&ask(&before, 1)));
+    // The next version sees that it is asked again, and about whom.
+    let next = plays(|request, _| {
+        let labels: Vec<_> = request.target.labels.iter().map(|pair| pair.value.as_str()).collect();
+        assert_eq!(
+            (request.recheck, &labels[..]),
+            if request.recheck { (true, &["gold"][..]) } else { (false, &[][..]) }
+        );
+        Ok(labelled())
+    });
+    let second =
+        rig.chain(vec![rig.bound(&Binding { version: 2, ..binding(1, Mode::Live) }, Fail::Closed, next.clone())]);
+    let now = second.for_shard(0);
+    drop((before, first));
+    rig.node.sweep(Instant::now());
+    // Somebody else, who comes first, finds the place taken.
+    assert_eq!(denied(ask(&now, 2)).why, Why::Busy);
+    assert!(allowed(&ask(&now, 1)) && allowed(&ask(&now, 1)));
+    assert_eq!((next.calls.load(Relaxed), rig.node.slots.held("hook-1", "account")), (2, 1));
+    // Who is not admitted any more holds nothing any more.
+    let third = plays(|request, _| Ok(if request.recheck { deny("busy") } else { labelled() }));
+    let third = rig.chain(vec![rig.bound(&Binding { version: 3, ..binding(1, Mode::Live) }, Fail::Closed, third)]);
+    let now = third.for_shard(0);
+    let denial = denied(ask(&now, 1));
+    assert_eq!((denial.why, denial.undecided, rig.node.slots.held("hook-1", "account")), (Why::Busy, false, 0));
+    assert!(allowed(&ask(&now, 2)));
+}
+
+#[test]
+fn who_is_in_stays_while_the_hook_fails() {
+    let rig = Rig::new();
+    let records = Records::default();
+    let granted = |session| {
+        let mut asked = asks("cam", "grant", None);
+        asked.client.viewer = Some(ViewerName::Granted(session));
+        asked
+    };
+    let works = rig.chain(vec![rig.bound(
+        &binding(1, Mode::Live),
+        Fail::Closed,
+        plays(|_, _| {
+            let slots = vec![auth::Slot { key: "account".to_owned(), max: 2 }];
+            Ok(auth::Step::Allow(auth::Grant { valid_ms: 60_000, slots, ..grant(1_000, &[]) }))
+        }),
+    )]);
+    let before = works.for_shard(0);
+    for asked in [asks("cam", "hls", Some(1)), granted(1)] {
+        assert!(allowed(&before.ask(&asked, context(&records))));
+    }
+    let traps = || Failure::Trap { cause: "a panic".to_owned() };
+    for decider in [Some(plays(move |_, _| Err(traps()))), None] {
+        let fails = rig.chain(vec![rig.bound(&binding(1, Mode::Live), Fail::Closed, decider)]);
+        // Renewals come to any shard.
+        let steps = [0, 1].map(|shard| fails.for_shard(shard));
+        let held = |answer: Answer| match answer {
+            Answer::Verdict(Verdict::Allow(grant)) => {
+                assert!(
+                    grant.valid_for.is_some_and(|left| left < Duration::from_mins(1)),
+                    "no longer than it was granted"
+                );
+                (grant.held.is_some(), grant.goes_on)
+            }
+            other => panic!("{other:?}"),
+        };
+        let viewer = asks("cam", "hls", Some(1));
+        assert_eq!(held(steps[0].ask(&viewer, context(&records))), (true, false));
+        assert_eq!(held(steps[1].ask(&granted(1), context(&records))), (false, true));
+        // Also where the decision does not come.
+        assert_eq!(held(steps[0].undecided(0, Undecided::Late, &viewer, context(&records))), (true, false));
+        for newcomer in [asks("cam", "hls", Some(2)), granted(2)] {
+            let denial = denied(steps[0].ask(&newcomer, context(&records)));
+            assert!(denial.undecided && denial.why == Why::Busy);
+        }
+    }
 }
 
 #[test]
@@ -410,8 +502,12 @@ fn a_session_of_grants_keeps_its_place_wherever_it_goes() {
         asked.client.address = SocketAddr::from((address, 5000));
         steps.ask(&asked, context(&records))
     };
-    assert!(allowed(&ask(1, [192, 0, 2, 1])));
-    assert!(allowed(&ask(1, [198, 51, 100, 7])), "its phone has left the house");
+    // The engine keeps what was granted with the session.
+    let first = ask(1, [192, 0, 2, 1]);
+    assert!(allowed(&first));
+    let second = ask(1, [198, 51, 100, 7]);
+    assert!(allowed(&second), "its phone has left the house");
+    drop(first);
     assert_eq!(rig.node.slots.held("hook-1", "account"), 1);
     assert_eq!(denied(ask(2, [192, 0, 2, 1])).why, Why::Busy);
 }
@@ -419,13 +515,13 @@ fn a_session_of_grants_keeps_its_place_wherever_it_goes() {
 #[test]
 fn a_place_that_cannot_be_kept_is_not_given() {
     let rig = Rig::new();
-    let answers: Answers = Box::new(|_, _| Ok(auth::Step::Allow(grant(60_000, &[("account", 1_000)]))));
+    let answers: Answers = Box::new(|_, _| Ok(auth::Step::Allow(grant(60_000, &[("account", 10_000)]))));
     // It costs nothing, so all of them are decided at once.
     let grants = Arc::new(Plays { answers, cost: Duration::ZERO, calls: AtomicU32::new(0) });
     let chain = rig.chain(vec![rig.bound(&binding(1, Mode::Live), Fail::Closed, grants)]);
     let (steps, records) = (chain.for_shard(0), Records::default());
-    let let_in = (0..300).filter(|viewer| allowed(&steps.ask(&asks("cam", "hls", Some(*viewer)), context(&records))));
-    assert_eq!((let_in.count(), rig.node.slots.held("hook-1", "account")), (256, 256), "those of one address");
+    let let_in = (0..4_200).filter(|viewer| allowed(&steps.ask(&asks("cam", "hls", Some(*viewer)), context(&records))));
+    assert_eq!((let_in.count(), rig.node.slots.held("hook-1", "account")), (4_096, 4_096), "those of one address");
 }
 
 #[test]

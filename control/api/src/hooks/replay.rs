@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 use utoipa::ToSchema;
 
+use super::inspect::Given;
 use crate::Api;
 use crate::http::problem::{Answer, FieldError, Problem};
 use crate::model::Kept;
@@ -120,7 +121,9 @@ impl Replay {
         told: millstream_fleet::Told<Replayed>,
         late: &mut BTreeSet<String>,
     ) {
-        let (mut decisions, mut silent) = (0_u64, late.clone());
+        let mut decisions = 0_u64;
+        let mut silent: BTreeMap<String, String> =
+            late.iter().map(|node| (node.clone(), LinkError::Late.to_string())).collect();
         for (node, replayed) in told {
             match replayed {
                 Ok(replayed) => {
@@ -128,7 +131,7 @@ impl Replay {
                     total.add(replayed, DIFFERENCES_LISTED_MAX);
                 }
                 Err(error) => {
-                    silent.insert(node.clone());
+                    silent.insert(node.clone(), error.to_string());
                     // It would be late for the next binding, too, and take the time of the others.
                     if error == LinkError::Late {
                         late.insert(node.clone());
@@ -144,10 +147,11 @@ impl Replay {
             reasons.push(format!("there was no time for {decisions} decisions"));
         }
         if !silent.is_empty() {
-            let named: Vec<&str> = silent.iter().take(NODES_NAMED_MAX).map(String::as_str).collect();
+            let named = silent.iter().take(NODES_NAMED_MAX).map(|(node, why)| format!("{node} ({why})"));
+            let named: Vec<String> = named.collect();
             let more = silent.len() - named.len();
             let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-            reasons.push(format!("these nodes did not answer: {}{more}", named.join(", ")));
+            reasons.push(format!("these nodes have replayed nothing: {}{more}", named.join(", ")));
         }
         if !reasons.is_empty() {
             self.leave_out(binding, decisions, reasons.join("; "));
@@ -255,9 +259,38 @@ impl Api {
         Ok(bound.filter_map(|(id, binding)| as_candidate(&id, &binding.value, &hook)).collect())
     }
 
+    /// Refuses a change by which a version comes to decide that does not work with what the binding gives it, or decides recorded decisions differently (unless the
+    /// caller accepts that). As [`Self::check_differences`].
+    pub(crate) async fn check_change(
+        &self,
+        before: Option<(&str, &BindingRecord)>,
+        after: &BindingRecord,
+        accepts: bool,
+    ) -> Answer<Checked> {
+        let decides = |record: &BindingRecord| matches!(record.mode, Mode::Live | Mode::Canary);
+        let hook = self.hook(&after.hook).await?.value;
+        // What else is wrong with it is said when it is to be stored.
+        let version =
+            hook.version(after.version).filter(|_| decides(after) && hook.world.points().contains(&after.point));
+        let is_as_before = |before: &BindingRecord| {
+            let was = hook.version(before.version);
+            decides(before)
+                && Given::of(before) == Given::of(after)
+                && was.map(|was| &was.sha256) == version.map(|version| &version.sha256)
+        };
+        let is_new = before.is_none_or(|(_, before)| !is_as_before(before));
+        let version = version.filter(|_| is_new);
+        if let Some(version) = version {
+            self.must_accept_configs(&hook, version.clone(), &[after]).await?;
+        }
+        let mut checked = self.check_differences(before, after, accepts).await?;
+        checked.sha256 = checked.sha256.or_else(|| version.map(|version| version.sha256.clone()));
+        Ok(checked)
+    }
+
     /// Refuses a change by which a version comes to decide that decides recorded decisions differently, unless the caller accepts that. To be asked before the
     /// change is stored, without locks; what it gives is held against the record that is then stored.
-    pub(crate) async fn check_differences(
+    async fn check_differences(
         &self,
         before: Option<(&str, &BindingRecord)>,
         after: &BindingRecord,

@@ -308,7 +308,7 @@ pub async fn list(
 ), responses(
     (status = 201, description = "Bound", body = Binding),
     (status = 404, description = "There is no such hook", body = Problem),
-    (status = 409, description = "There are as many as there may be, the hook has no such version, or it decides differently than what was recorded", body = Problem),
+    (status = 409, description = "There are as many as there may be, the hook has no such version, or it does not work with this configuration, or it decides differently than what was recorded", body = Problem),
     (status = 422, description = "The Idempotency-Key was sent with another request", body = Problem),
 ))]
 pub async fn create(
@@ -318,7 +318,7 @@ pub async fn create(
 ) -> Answer<Response> {
     let mut after = BindingRecord::default();
     set(&mut after, given.clone())?;
-    let mut checked = api.check_differences(None, &after, given.accept_differences.unwrap_or(false)).await?;
+    let mut checked = api.check_change(None, &after, given.accept_differences.unwrap_or(false)).await?;
     let left_out = std::mem::take(&mut checked.left_out);
     let accepts = given.accept_failures.unwrap_or_default();
     let check = |record: &BindingRecord, hook: &HookRecord| {
@@ -355,7 +355,7 @@ pub async fn read(State(api): State<Api>, Viewer(_): Viewer, InPath(id): InPath<
 ), responses(
     (status = 200, description = "As it is now", body = Binding),
     (status = 404, description = "There is no such binding", body = Problem),
-    (status = 409, description = "The hook has no such version, or it decides differently than what was recorded", body = Problem),
+    (status = 409, description = "The hook has no such version, or it does not work with this configuration, or it decides differently than what was recorded", body = Problem),
     (status = 412, description = "It has been changed since", body = Problem),
     (status = 428, description = "There is no If-Match", body = Problem),
 ))]
@@ -371,7 +371,7 @@ pub async fn update(
     let mut after = before.value.clone();
     set(&mut after, given.clone())?;
     let accepts = given.accept_differences.unwrap_or(false);
-    let mut checked = api.check_differences(Some((&id, &before.value)), &after, accepts).await?;
+    let mut checked = api.check_change(Some((&id, &before.value)), &after, accepts).await?;
     let left_out = std::mem::take(&mut checked.left_out);
     // What is not about the version or the mode stays possible where the version has failed.
     let accepts = given.accept_failures.unwrap_or(given.version.is_none() && given.mode.is_none());

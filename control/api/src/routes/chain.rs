@@ -81,7 +81,7 @@ pub struct MadeUp {
     #[serde(default)]
     #[schema(example = "192.0.2.1")]
     ip: Option<String>,
-    /// rtmp, http-flv, ws-flv, hls, dash or recorded; without it rtmp to publish, hls to play.
+    /// rtmp, http-flv, ws-flv, hls, dash, grant or recorded; without it rtmp to publish, hls to play.
     #[serde(default)]
     #[schema(example = "hls")]
     protocol: Option<String>,
@@ -163,8 +163,10 @@ fn request(api: &Api, made: &MadeUp) -> Answer<Request> {
     };
     let usual = if action == Action::Publish { "rtmp" } else { "hls" };
     let protocol = made.protocol.as_deref().unwrap_or(usual);
-    let known = ["rtmp", "http-flv", "ws-flv", "hls", "dash", "recorded"].into_iter().find(|known| *known == protocol);
-    let protocol = known.ok_or_else(|| wrong("protocol", "give rtmp, http-flv, ws-flv, hls, dash or recorded"))?;
+    let known =
+        ["rtmp", "http-flv", "ws-flv", "hls", "dash", "grant", "recorded"].into_iter().find(|known| *known == protocol);
+    let protocol =
+        known.ok_or_else(|| wrong("protocol", "give rtmp, http-flv, ws-flv, hls, dash, grant or recorded"))?;
     let mut query = String::new();
     for (name, value) in &made.params {
         query.push(if query.is_empty() { '?' } else { '&' });

@@ -123,7 +123,7 @@ impl<A: Fn(u64, Step)> Asker<A> {
         let own = self.of_address.get(&address).copied().unwrap_or(0);
         if own >= PER_ADDRESS_MAX {
             let reason = "too many requests of this address wait for the server that decides; try again in a moment";
-            return self.tell(waiter, Denial::step(Why::Busy, reason));
+            return self.tell(waiter, Denial::undecided(reason));
         }
         if self.turns.len() >= WAITING_MAX {
             let step =

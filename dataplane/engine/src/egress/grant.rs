@@ -77,7 +77,7 @@ pub(super) async fn make(reply: &Reply<'_>, id: Id) -> Answer {
     if life_ms == 0 {
         return reply.turned_away(id.as_str(), PROTOCOL, ENDS_NOW);
     }
-    if !shard.renew(name, now + Duration::from_millis(life_ms), granted.take_held(), session.peer().ip()) {
+    if !shard.renew(name, now + Duration::from_millis(life_ms), granted.take_holds(), session.peer().ip()) {
         return reply.turned_away(id.as_str(), PROTOCOL, BUSY);
     }
     let text = made(keys, &id, PlayGrant { expiry_unix_s, session: name }, life_ms);

@@ -17,7 +17,6 @@ use millstream_hub::config::{FlushPolicy, HlsConfig, OnUnpublish, Rendition};
 use millstream_hub::registry;
 use millstream_hub::stream_message::StreamMessage;
 use millstream_hub::viewer::Piece;
-use millstream_policy::Held;
 use millstream_policy::table::Table;
 use millstream_proto::id::{Id, RenditionName};
 use millstream_proto::media::Clip;
@@ -28,7 +27,7 @@ use millstream_tls::ServerTls;
 
 use super::answers::Answers;
 use super::events::Refusals;
-use super::grant_sessions::{GrantSessions, Playing, Renewal};
+use super::grant_sessions::{GrantSessions, Holds, Playing, Renewal};
 use super::grants::{Grants, Kept, Viewer};
 use super::handshakes::Handshakes;
 use super::mailbox::Mail;
@@ -344,15 +343,15 @@ impl ShardContext {
     }
 
     /// A session that plays by grants is admitted up to that moment, here and at the other shards. False: what it holds cannot be kept.
-    pub(crate) fn renew(&self, name: GrantSession, until: Time, held: Option<Held>, address: IpAddr) -> bool {
-        let holds = held.is_some();
+    pub(crate) fn renew(&self, name: GrantSession, until: Time, holds: Holds, address: IpAddr) -> bool {
+        let (is_holding, moved) = (matches!(holds, Holds::This(Some(_))), matches!(holds, Holds::This(_)));
         let renewal = Renewal { at: self.now(), shard: self.index };
-        let kept = self.grant_sessions.renew(name, renewal, until, held, address, renewal.at);
+        let kept = self.grant_sessions.renew(name, renewal, until, holds, address, renewal.at);
         for shard in (0..self.shards()).filter(|shard| *shard != self.index) {
             // Where there is no room, connections end with the grant that they have shown, and their pages come back with the new one.
-            let _ = self.put(shard, Mail::Renewed { name, renewal, until, address });
+            let _ = self.put(shard, Mail::Renewed { name, renewal, until, moved, address });
         }
-        kept || !holds
+        kept || !is_holding
     }
 
     /// A connection plays as a session of play grants. False: as many do as may, or there is no room.

@@ -17,13 +17,21 @@ use super::session::Session;
 /// Sessions of a shard that are remembered.
 const SESSIONS_LEN_MAX: usize = 65_536;
 /// Of those, of one address: many viewers may be behind one.
-const SESSIONS_PER_ADDRESS_MAX: usize = 1_024;
+const SESSIONS_PER_ADDRESS_MAX: usize = 8_192;
 
 /// When a session was renewed, and at which shard: of two renewals at the same moment all shards take the same one for the newer.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
 pub(crate) struct Renewal {
     pub(crate) at: Time,
     pub(crate) shard: usize,
+}
+
+/// What a session holds from a renewal on.
+pub(crate) enum Holds {
+    /// What it holds already: nobody could decide about it.
+    AsBefore,
+    /// This; nothing, where another shard has it now.
+    This(Option<Held>),
 }
 
 struct Entry {
@@ -57,20 +65,20 @@ struct Inner {
 }
 
 impl GrantSessions {
-    /// A session is admitted up to that moment, and holds this from here on, unless a newer renewal is known. False: there is no room for it.
+    /// A session is admitted up to that moment, unless a newer renewal is known. False: there is no room for it.
     pub(crate) fn renew(
         &self,
         name: GrantSession,
         renewal: Renewal,
         until: Time,
-        held: Option<Held>,
+        holds: Holds,
         address: IpAddr,
         now: Time,
     ) -> bool {
         let before = {
             let inner = &mut *self.0.borrow_mut();
             // Nothing has to be remembered of a session that holds nothing and plays nothing here.
-            if held.is_none() && !inner.entries.contains_key(&name) {
+            if !matches!(holds, Holds::This(Some(_))) && !inner.entries.contains_key(&name) {
                 return true;
             }
             let Some(entry) = inner.entry(name, until, address, now) else { return false };
@@ -81,7 +89,10 @@ impl GrantSessions {
             for connection in entry.connections.here() {
                 connection.granted.borrow_mut().until = Some(until);
             }
-            std::mem::replace(&mut entry.held, held)
+            match holds {
+                Holds::AsBefore => None,
+                Holds::This(held) => std::mem::replace(&mut entry.held, held),
+            }
         };
         // What was held before is given back only now that its successor is held.
         drop(before);
@@ -207,7 +218,7 @@ mod tests {
             places.fetch_add(1, Ordering::Relaxed);
             let held = Held::new(Place(Arc::clone(&places)));
             let renewal = Renewal { at: at(now), shard: 0 };
-            assert!(sessions.renew(name(number), renewal, at(until), Some(held), address, at(now)));
+            assert!(sessions.renew(name(number), renewal, at(until), Holds::This(Some(held)), address, at(now)));
         };
         renew(1, 1_000, 0);
         renew(2, 1_500, 0);
@@ -215,9 +226,14 @@ mod tests {
         assert_eq!(places.load(Ordering::Relaxed), 2, "what a renewal replaces is given back");
         assert!(sessions.sweep(at(1_500)).is_empty());
         assert_eq!(places.load(Ordering::Relaxed), 1);
+        // Nobody could decide: it goes on with what it has.
+        let undecided = Renewal { at: at(1_550), shard: 1 };
+        assert!(sessions.renew(name(1), undecided, at(2_100), Holds::AsBefore, address, at(1_550)));
+        assert!(sessions.sweep(at(2_050)).is_empty());
+        assert_eq!(places.load(Ordering::Relaxed), 1);
         // Another shard has asked: the place is there.
         let elsewhere = |ms| Renewal { at: at(ms), shard: 1 };
-        assert!(sessions.renew(name(1), elsewhere(1_600), at(2_500), None, address, at(1_600)));
+        assert!(sessions.renew(name(1), elsewhere(1_600), at(2_500), Holds::This(None), address, at(1_600)));
         assert_eq!(places.load(Ordering::Relaxed), 0);
         assert!(sessions.sweep(at(2_500)).is_empty());
         let inner = sessions.0.borrow();
@@ -236,12 +252,26 @@ mod tests {
             for (shard, sessions) in shards.iter().enumerate() {
                 places.fetch_add(1, Ordering::Relaxed);
                 let held = Some(Held::new(Place(Arc::clone(&places))));
-                assert!(sessions.renew(name(1), of(shard), at(1_000 + shard as u64), held, address, at(7)));
+                assert!(sessions.renew(
+                    name(1),
+                    of(shard),
+                    at(1_000 + shard as u64),
+                    Holds::This(held),
+                    address,
+                    at(7)
+                ));
             }
             // Each hears of the other's.
             for (shard, sessions) in shards.iter().enumerate() {
                 let other = 1 - shard;
-                assert!(sessions.renew(name(1), of(other), at(1_000 + other as u64), None, address, at(8)));
+                assert!(sessions.renew(
+                    name(1),
+                    of(other),
+                    at(1_000 + other as u64),
+                    Holds::This(None),
+                    address,
+                    at(8)
+                ));
             }
             assert_eq!(places.load(Ordering::Relaxed), 1, "the newer one is kept, at {first} and {second}");
         }
@@ -251,7 +281,7 @@ mod tests {
     fn a_session_that_holds_nothing_and_plays_nothing_takes_no_room() {
         let (sessions, at) = (GrantSessions::default(), Time::from_millis);
         let address = IpAddr::V4(Ipv4Addr::LOCALHOST);
-        assert!(sessions.renew(name(1), Renewal::default(), at(1_000), None, address, at(0)));
+        assert!(sessions.renew(name(1), Renewal::default(), at(1_000), Holds::This(None), address, at(0)));
         assert!(sessions.0.borrow().entries.is_empty());
     }
 
@@ -261,7 +291,14 @@ mod tests {
         let renew = |number, address: u32, now: u64| {
             let held = Some(Held::new(()));
             let renewal = Renewal { at: at(now), shard: 0 };
-            sessions.renew(name(number), renewal, at(now + 1_000), held, Ipv4Addr::from(address).into(), at(now))
+            sessions.renew(
+                name(number),
+                renewal,
+                at(now + 1_000),
+                Holds::This(held),
+                Ipv4Addr::from(address).into(),
+                at(now),
+            )
         };
         for number in 0..SESSIONS_PER_ADDRESS_MAX as u32 {
             assert!(renew(number, 1, 0));

@@ -7,6 +7,8 @@ use millstream_policy::{Action, Grant, Held, Request};
 use millstream_proto::id::Id;
 use millstream_proto::time::Time;
 
+use super::grant_sessions::Holds;
+
 /// Where there is no decision about a running session, it is asked about again after this time.
 const ASK_AGAIN_AFTER: Duration = Duration::from_secs(10);
 /// An answer that has not come after this time does not come.
@@ -23,6 +25,8 @@ pub(crate) struct Granted {
     pub(crate) recheck: Option<Box<Recheck>>,
     /// Given back at its end.
     held: Option<Held>,
+    /// Nobody has decided: what it holds already is kept in place of that.
+    goes_on: bool,
     /// Its labels.
     pub(crate) labels: Option<Labels>,
     /// The stream that it publishes, where that is another one than it named.
@@ -42,7 +46,7 @@ pub(crate) struct Recheck {
 impl Granted {
     /// What a policy has granted to who has asked this.
     pub(crate) fn new(grant: Grant, question: Request, now: Time) -> Self {
-        let Grant { valid_for, recheck_after, held, labels, rename, record, .. } = grant;
+        let Grant { valid_for, recheck_after, held, goes_on, labels, rename, record, .. } = grant;
         let question_publishes = question.action == Action::Publish && !question.recheck;
         let rename = rename.filter(|_| question_publishes);
         // Who came at the same moment is not asked about at the same moment.
@@ -54,7 +58,7 @@ impl Granted {
             Box::new(Recheck { at, is_asked: false, question })
         });
         let record = record.filter(|_| question_publishes);
-        Self { until: valid_for.map(|time| now + time), recheck, held, labels, rename, record }
+        Self { until: valid_for.map(|time| now + time), recheck, held, goes_on, labels, rename, record }
     }
 
     /// The stream that a publisher gets which named this one.
@@ -68,8 +72,8 @@ impl Granted {
     }
 
     /// What is given back at its end, for who keeps it from here on.
-    pub(crate) fn take_held(&mut self) -> Option<Held> {
-        self.held.take()
+    pub(crate) fn take_holds(&mut self) -> Holds {
+        if self.goes_on { Holds::AsBefore } else { Holds::This(self.held.take()) }
     }
 
     /// When it is to be asked about again.

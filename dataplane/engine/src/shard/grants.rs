@@ -11,7 +11,7 @@ use millstream_proto::time::Time;
 /// Grants of a shard that are remembered.
 const GRANTS_LEN_MAX: usize = 65_536;
 /// Of those, of one address: it can call itself what it likes.
-const GRANTS_PER_ADDRESS_MAX: usize = 256;
+const GRANTS_PER_ADDRESS_MAX: usize = 4_096;
 /// A grant that is over is remembered this long: what its viewer's last playlist named is gone then.
 const FORGOTTEN_AFTER: Duration = Duration::from_mins(10);
 /// Other shards are told of a grant that was renewed once it is later than what they know by this part of what is left of it.

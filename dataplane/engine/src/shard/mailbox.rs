@@ -45,8 +45,8 @@ pub(crate) enum Mail {
     Answer { ticket: u64, step: Step },
     /// A viewer without a session is admitted up to that moment; `None`: for good.
     Granted { id: Id, viewer: Viewer, until: Option<Time> },
-    /// A session that plays by grants is admitted up to that moment.
-    Renewed { name: GrantSession, renewal: Renewal, until: Time, address: IpAddr },
+    /// A session that plays by grants is admitted up to that moment; `moved`: what it holds is at the sender now.
+    Renewed { name: GrantSession, renewal: Renewal, until: Time, moved: bool, address: IpAddr },
     /// Connections that play by a grant at the sender.
     Playing { from: usize, playing: Playing },
     /// Something that the outside wants to know, or to have done.

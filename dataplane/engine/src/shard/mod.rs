@@ -58,7 +58,7 @@ use self::context::ShardContext;
 use self::drain::PlaylistsWanted;
 use self::ended_streams::EndedStreams;
 use self::events::{Refusals, Refused};
-use self::grant_sessions::GrantSessions;
+use self::grant_sessions::{GrantSessions, Holds};
 use self::grants::Grants;
 use self::handshakes::Handshakes;
 use self::mailbox::Mail;
@@ -435,9 +435,10 @@ impl Shard {
                 // Full: who is not known here was admitted for good.
                 let _ = self.grants.keep(&id, viewer, until, self.now());
             }
-            Mail::Renewed { name, renewal, until, address } => {
+            Mail::Renewed { name, renewal, until, moved, address } => {
+                let holds = if moved { Holds::This(None) } else { Holds::AsBefore };
                 // Full: connections that play by it end with the grant that they have shown.
-                let _ = self.grant_sessions.renew(name, renewal, until, None, address, self.now());
+                let _ = self.grant_sessions.renew(name, renewal, until, holds, address, self.now());
             }
             Mail::Playing { from, playing } => {
                 for too_many in self.grant_sessions.hear(from, &playing, self.now()) {

@@ -2,7 +2,7 @@
 //! goes on or ends.
 use std::rc::Rc;
 
-use millstream_policy::{Request, Why};
+use millstream_policy::Request;
 
 use super::session::Session;
 use super::state::Shard;
@@ -17,7 +17,7 @@ pub(super) async fn recheck(shard: Rc<Shard>, session: Rc<Session>, question: Re
     }
     match asked {
         Ok(granted) => drop(session.granted.replace(granted)),
-        Err(denial) if denial.why == Why::Busy => session.granted.borrow_mut().ask_again(shard.now()),
+        Err(denial) if denial.undecided => session.granted.borrow_mut().ask_again(shard.now()),
         Err(denial) => {
             let reason = denial.reason;
             tracing::info!(parent: &session.span, reason, "the session is not admitted any more");

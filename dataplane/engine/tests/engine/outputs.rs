@@ -5,9 +5,7 @@ use std::io::Write;
 use bytes::Bytes;
 use millstream_engine::config::IoChoice;
 use millstream_engine::output::{Document, OutputFormat, Serve, Stream, unnumbered};
-use millstream_hub::package::block::{Format, Framing};
-use millstream_hub::package::stream_headers::StreamHeaders;
-use millstream_proto::flv;
+use millstream_hub::package::block::{Block, Format, Framing};
 use millstream_proto::media::{TagKind, Track};
 use millstream_proto::output::Output;
 
@@ -15,7 +13,7 @@ use crate::harness::{Answer, SOON, Server, config, connect, contains, eventually
 
 static ADTS_OUTPUT: Output = Output { name: "adts", files: &["live.aac"], extension: "aac", packaged: false };
 
-static ADTS_FRAMING: Framing = Framing { name: "adts", head: |_| Bytes::new(), tags: adts };
+static ADTS_FRAMING: Framing = Framing { name: "adts", head: |_| Bytes::new(), block: adts };
 
 static ADTS: OutputFormat = OutputFormat {
     protocol: "http-adts",
@@ -31,13 +29,14 @@ static ADTS: OutputFormat = OutputFormat {
     }),
 };
 
-/// The audio of FLV tags with the headers of ADTS (ISO/IEC 14496-3, 1.A.2.2).
-fn adts(headers: &StreamHeaders, tags: &[u8]) -> Bytes {
-    let record = headers.audio.as_ref().map(|config| config.body[config.record_at..].to_vec()).unwrap_or_default();
+/// The audio of a block with the headers of ADTS (ISO/IEC 14496-3, 1.A.2.2).
+fn adts(block: &Block) -> Bytes {
+    let record =
+        block.stream_headers.audio.as_ref().map(|config| config.body[config.record_at..].to_vec()).unwrap_or_default();
     let [first, second, ..] = record[..] else { return Bytes::new() };
     let (profile, rate, channels) = ((first >> 3) - 1, (first & 7) << 1 | second >> 7, second >> 3 & 15);
     let mut out = Vec::new();
-    for tag in flv::tags(tags).filter(|tag| tag.kind == TagKind::Audio && tag.body[1] == 1) {
+    for tag in block.frames().filter(|tag| tag.kind == TagKind::Audio && tag.body[1] == 1) {
         let data = &tag.body[2..];
         let length = data.len() + 7;
         out.extend([0xFF, 0xF1, profile << 6 | rate << 2 | channels >> 2]);

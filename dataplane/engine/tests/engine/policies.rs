@@ -302,13 +302,14 @@ fn running_sessions_are_asked_about_again_and_what_they_hold_is_given_back() {
     eventually("each is asked about, twice", || rechecks() >= 6);
     assert_eq!(held(), 3, "each holds one");
     // Nobody can decide: all go on.
-    *book.answer.lock().unwrap() = Some(Denial::step(Why::Busy, "the oracle sleeps"));
+    *book.answer.lock().unwrap() = Some(Denial::undecided("the oracle sleeps"));
     let before = rechecks();
     eventually("each is asked about", || rechecks() >= before + 3);
     std::thread::sleep(Duration::from_millis(300));
     assert!(!on_air.is_over());
     assert_eq!(held(), 3);
-    *book.answer.lock().unwrap() = Some(Denial::step(Why::Forbidden, "not any more"));
+    // Whatever the policy's reason is, it is one.
+    *book.answer.lock().unwrap() = Some(Denial::step(Why::Busy, "not any more"));
     flv.until("its end", |viewer| viewer.closed);
     rtmp.until("its end", |viewer| viewer.closed);
     eventually("the publisher ends", || on_air.is_over());
@@ -362,6 +363,15 @@ fn a_session_holds_one_place_over_all_renewals_of_its_grant_and_gives_it_back_wi
         first = grant_in(&post_grant(&server, &format!("?grant={first}")));
         eventually("each session holds one", || held() == 2);
     }
+    // Where nobody can decide, a session goes on with what it has.
+    let mut goes_on = Grant::default();
+    (goes_on.goes_on, goes_on.recheck_after) = (true, Some(Duration::from_secs(1)));
+    *book.answer.lock().unwrap() = Some(Step::Allow(goes_on));
+    for _ in 0..4 {
+        first = grant_in(&post_grant(&server, &format!("?grant={first}")));
+        assert_eq!(held(), 2);
+    }
+    *book.answer.lock().unwrap() = None;
     // Grants end with whole seconds.
     std::thread::sleep(Duration::from_millis(1_500));
     first = grant_in(&post_grant(&server, &format!("?grant={first}")));

@@ -5,12 +5,13 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
-use millstream_proto::flv;
+use millstream_proto::flv::{self, TagRef};
 use millstream_proto::http::websocket;
 use millstream_proto::media::TagKind;
 use millstream_proto::rtmp;
 use millstream_proto::time::Time;
 
+use super::frame_index::FrameIndex;
 use super::stream_headers::StreamHeaders;
 
 /// How a viewer takes its bytes.
@@ -35,8 +36,8 @@ pub struct Framing {
     pub name: &'static str,
     /// The bytes before the first block of a viewer and behind each change of the stream headers; may be none.
     pub head: fn(&StreamHeaders) -> Bytes,
-    /// The bytes of a run of FLV tags, under these stream headers; may be none.
-    pub tags: fn(&StreamHeaders, &[u8]) -> Bytes,
+    /// The bytes of a block's frames ([`Block::frames`]); may be none.
+    pub block: fn(&Block) -> Bytes,
 }
 
 impl PartialEq for Framing {
@@ -100,15 +101,6 @@ pub(crate) struct Tag {
     pub(crate) leading: bool,
 }
 
-/// The leading frames of an open GOP that are in a block.
-#[derive(Debug)]
-struct Leading {
-    /// Number of the block with their keyframe.
-    start: u64,
-    /// Which tags of the block they are.
-    tags: Box<[usize]>,
-}
-
 /// The tags that wait for the next flush: those of the next block, as far as they have come.
 #[derive(Clone, Copy, Debug)]
 pub struct PendingTags<'a> {
@@ -130,7 +122,8 @@ pub struct Block {
     pub seq: u64,
     /// A decoder can start with its first tag, given `stream_headers`.
     pub start: bool,
-    /// A decoder can, but a viewer does not: its rendition begins behind its source and has not caught up.
+    /// A decoder can, but a viewer does not: its rendition begins behind its source and has not caught up. Not told to other nodes, nor of another
+    /// form of the block.
     pub catching_up: bool,
     /// Headers and configurations in force at its first tag.
     pub stream_headers: Arc<StreamHeaders>,
@@ -146,8 +139,9 @@ pub struct Block {
     chunk: Bytes,
     /// Length of the size line.
     tags_at: usize,
-    /// Few streams have any.
-    leading: Option<Box<Leading>>,
+    index: FrameIndex,
+    /// Number of the block with the keyframe of the leading frames that are in it. Few streams have any.
+    leading_of: Option<u64>,
 }
 
 impl Block {
@@ -161,10 +155,6 @@ impl Block {
         tags: &[Tag],
     ) -> Self {
         let (chunk, tags_at) = http_chunk(tags.iter().map(|tag| (tag.kind, tag.timestamp_ms, tag.body.as_ref())), &[]);
-        let leading = tags.iter().any(|tag| tag.leading).then(|| {
-            let tags = tags.iter().enumerate().filter(|(_, tag)| tag.leading).map(|(at, _)| at).collect();
-            Box::new(Leading { start: start_seq, tags })
-        });
         Self {
             seq,
             start,
@@ -176,21 +166,33 @@ impl Block {
             publisher,
             chunk,
             tags_at,
-            leading,
+            index: FrameIndex::of(tags),
+            leading_of: tags.iter().any(|tag| tag.leading).then_some(start_seq),
         }
     }
 
     /// The same without the leading frames, for who started at their keyframe; `None` where nothing is left.
-    fn without_leading(&self, leading: &Leading) -> Option<Self> {
-        let kept = flv::tags(self.tags()).enumerate().filter(|(at, _)| leading.tags.binary_search(at).is_err());
-        let kept: Vec<_> = kept.map(|(_, tag)| (tag.kind, tag.timestamp_ms, tag.body)).collect();
-        if kept.is_empty() {
-            return None;
-        }
-        let (chunk, tags_at) = http_chunk(kept.iter().copied(), &[]);
-        let (stream_headers, leading) = (Arc::clone(&self.stream_headers), None);
-        let Self { seq, start, catching_up, first_ms, last_ms, arrived, publisher, .. } = *self;
-        Some(Self {
+    fn without_leading(&self) -> Option<Self> {
+        let kept = self.index.without_leading(self.tags()).map(|TagRef { kind, timestamp_ms, body }| Tag {
+            kind,
+            timestamp_ms,
+            body: self.chunk.slice_ref(body),
+            leading: false,
+        });
+        let kept: Vec<Tag> = kept.collect();
+        let Self { seq, start, first_ms, last_ms, arrived, publisher, .. } = *self;
+        (!kept.is_empty()).then(|| {
+            let stream_headers = Arc::clone(&self.stream_headers);
+            Self::seal((seq, seq), start, stream_headers, (first_ms, last_ms), (publisher, arrived), &kept)
+        })
+    }
+
+    /// The same as these bytes, which are no FLV: for viewers of [`Form::FlvChunked`], who get them as they are.
+    fn written(&self, bytes: Bytes) -> Self {
+        let Self { seq, start, first_ms, last_ms, arrived, publisher, .. } = *self;
+        let (stream_headers, index) = (Arc::clone(&self.stream_headers), FrameIndex::default());
+        let (chunk, tags_at, leading_of, catching_up) = (bytes, 0, None, false);
+        Self {
             seq,
             start,
             catching_up,
@@ -201,36 +203,18 @@ impl Block {
             publisher,
             chunk,
             tags_at,
-            leading,
-        })
-    }
-
-    /// The same as these bytes, which are no FLV: for viewers of [`Form::FlvChunked`], who get them as they are.
-    fn written(&self, bytes: Bytes) -> Self {
-        let (stream_headers, leading) = (Arc::clone(&self.stream_headers), None);
-        let Self { seq, start, catching_up, first_ms, last_ms, arrived, publisher, .. } = *self;
-        Self {
-            seq,
-            start,
-            catching_up,
-            stream_headers,
-            first_ms,
-            last_ms,
-            arrived,
-            publisher,
-            chunk: bytes,
-            tags_at: 0,
-            leading,
+            index,
+            leading_of,
         }
     }
 
     /// What [`Self::from_parts`] makes it of again, beside its public fields.
     pub(crate) fn parts(&self) -> BlockParts<'_> {
-        let leading = self.leading.as_ref().map(|leading| (leading.start, &*leading.tags));
+        let leading = self.leading_of.map(|start| (start, self.index.leading().collect()));
         BlockParts { chunk: &self.chunk, leading }
     }
 
-    /// A block that was sealed at another node; `None` where its chunk is none.
+    /// A block that was sealed at another node; `None` where its chunk is none, or is not of whole tags.
     pub(crate) fn from_parts(
         (seq, start): (u64, bool),
         stream_headers: Arc<StreamHeaders>,
@@ -244,13 +228,13 @@ impl Block {
         if !chunk.ends_with(CRLF) || chunk.get(..tags_at)? != size_line(data).as_bytes() {
             return None;
         }
-        let leading = leading.map(|(start, tags)| Box::new(Leading { start, tags: tags.into() }));
-        // Not told to other nodes: their viewers begin at any keyframe.
-        let catching_up = false;
+        let tags = chunk.get(tags_at..tags_at + data)?;
+        let (leading_of, leading) = leading.map_or((None, Vec::new()), |(start, places)| (Some(start), places));
+        let index = FrameIndex::read(tags, &leading)?;
         Some(Self {
             seq,
             start,
-            catching_up,
+            catching_up: false,
             stream_headers,
             first_ms,
             last_ms,
@@ -258,7 +242,8 @@ impl Block {
             publisher,
             chunk,
             tags_at,
-            leading,
+            index,
+            leading_of,
         })
     }
 
@@ -267,14 +252,29 @@ impl Block {
         &self.chunk[self.tags_at..self.chunk.len() - CRLF.len()]
     }
 
-    /// The same, as a reference to it.
-    pub fn tags_bytes(&self) -> Bytes {
+    /// Its frames, and what else has tags, in their order.
+    pub fn frames(&self) -> impl ExactSizeIterator<Item = TagRef<'_>> + Clone {
+        self.index.frames(self.tags())
+    }
+
+    /// The body of one of [`Self::frames`], as a reference to it.
+    pub(crate) fn body(&self, frame: TagRef<'_>) -> Bytes {
+        self.chunk.slice_ref(frame.body)
+    }
+
+    /// Its FLV tags, as a reference to them.
+    fn tags_bytes(&self) -> Bytes {
         self.chunk.slice(self.tags_at..self.chunk.len() - CRLF.len())
     }
 
-    /// Bytes that it occupies in a log.
+    /// Bytes of its tags, with their HTTP framing.
     pub fn bytes(&self) -> usize {
         self.chunk.len()
+    }
+
+    /// Bytes that it occupies in a log, but for those of its own shape.
+    pub(crate) fn held_bytes(&self) -> usize {
+        self.chunk.len() + self.index.bytes()
     }
 }
 
@@ -283,7 +283,7 @@ pub(crate) struct BlockParts<'a> {
     /// Size line, tags, CRLF.
     pub(crate) chunk: &'a [u8],
     /// The number of the block with their keyframe, and which tags are leading frames of it.
-    pub(crate) leading: Option<(u64, &'a [usize])>,
+    pub(crate) leading: Option<(u64, Vec<usize>)>,
 }
 
 const CRLF: &[u8] = b"\r\n";
@@ -360,16 +360,16 @@ impl Entry {
 
     /// Whether some viewers get only a part of it: see [`Entry::for_viewer_from`].
     pub(crate) fn has_leading(&self) -> bool {
-        self.block.leading.is_some()
+        self.block.leading_of.is_some()
     }
 
     /// What of it is for a viewer that started at the block `start`: all of it, but for frames that it cannot decode. `None` where nothing is
     /// left. Made when the first one asks. Out of the way of the usual block, which has no such frames.
     #[cold]
     pub(crate) fn for_viewer_from(self: &Rc<Self>, start: u64) -> Option<&EntryRef> {
-        match &self.block.leading {
-            Some(leading) if leading.start == start => {
-                let make = || self.block.without_leading(leading).map(|block| Self::new(Arc::new(block)));
+        match self.block.leading_of {
+            Some(keyframe) if keyframe == start => {
+                let make = || self.block.without_leading().map(|block| Self::new(Arc::new(block)));
                 self.joiner.get_or_init(make).as_ref()
             }
             _ => Some(self),
@@ -390,7 +390,7 @@ impl Entry {
             Form::FlvPlain => self.block.tags_bytes(),
             Form::FlvWebSocket => websocket_message(self.block.tags()).into(),
             Form::Rtmp => {
-                let tags = flv::tags(self.block.tags()).map(|tag| (tag.kind, tag.timestamp_ms, tag.body));
+                let tags = self.block.frames().map(|tag| (tag.kind, tag.timestamp_ms, tag.body));
                 rtmp_messages(tags, self.block.bytes() + 64, rtmp_chunk_bytes)
             }
         });
@@ -412,7 +412,7 @@ impl Entry {
         let mut place = &self.framed;
         loop {
             let form = place.get_or_init(|| {
-                let block = self.block.written((framing.tags)(&self.block.stream_headers, self.block.tags()));
+                let block = self.block.written((framing.block)(&self.block));
                 Box::new(FramedForm { framing, entry: Self::new(Arc::new(block)), next: OnceCell::new() })
             });
             if form.framing == framing {

@@ -10,6 +10,7 @@ pub mod change;
 mod demux;
 mod drift;
 pub mod file_name;
+mod frame_index;
 pub mod marker;
 pub(crate) mod open_gop;
 mod pace;

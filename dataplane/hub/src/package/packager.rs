@@ -11,7 +11,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use millstream_proto::cmaf::init::{Init, InitError, init};
-use millstream_proto::flv;
 use millstream_proto::limits::{HLS_HELD_FRAMES_MAX, LEFT_OUT_MAX};
 use millstream_proto::media::{Codec, CodecConfig, Frame, MediaEvent, Track};
 use millstream_proto::time::Time;
@@ -248,11 +247,10 @@ impl Packager {
         }
         while let NextBlock::Block(entry) = self.cursor.next(log) {
             let Block { stream_headers, first_ms, arrived, publisher, .. } = &*entry.block;
-            let bytes = entry.block.tags_bytes();
-            let unread = flv::tags(&bytes).skip(std::mem::take(&mut self.ahead)).map(|tag| Tag {
+            let unread = entry.block.frames().skip(std::mem::take(&mut self.ahead)).map(|tag| Tag {
                 kind: tag.kind,
                 timestamp_ms: tag.timestamp_ms,
-                body: bytes.slice_ref(tag.body),
+                body: entry.block.body(tag),
                 leading: false,
             });
             self.read((stream_headers, *publisher), (*first_ms, *arrived), unread, wall);

@@ -2,7 +2,6 @@
 //! seconds, and the lengths that are promised then are to have room for it. Asked by [`super::packager`], once.
 use std::time::Duration;
 
-use millstream_proto::flv;
 use millstream_proto::media::{Announced, TagKind, Track};
 
 use super::block::PendingTags;
@@ -34,7 +33,7 @@ pub(crate) fn steps(log: &Log, from: u64, pending_tags: &PendingTags<'_>, waited
         }
     };
     for entry in (from.max(log.first())..log.head()).filter_map(|seq| log.get(seq)) {
-        flv::tags(entry.block.tags()).for_each(|tag| see(tag.kind, tag.timestamp_ms, tag.body));
+        entry.block.frames().for_each(|tag| see(tag.kind, tag.timestamp_ms, tag.body));
     }
     pending_tags.tags.iter().for_each(|tag| see(tag.kind, tag.timestamp_ms, &tag.body));
     first_ms?;

@@ -34,7 +34,7 @@ pub(super) fn put(out: &mut BytesMut, block: &Block, known: &mut Option<Arc<Stre
     if !tags.is_empty() {
         put_int(out, start);
         for at in tags {
-            put_int(out, *at as u64);
+            put_int(out, at as u64);
         }
     }
     put_bytes(out, chunk);

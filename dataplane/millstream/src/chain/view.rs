@@ -7,7 +7,7 @@ use millstream_api::chain::{ChainStep, Explained, Explaining, ShowChain, StepAns
 use millstream_control_protocol::state::Stream;
 use millstream_engine::directory::Directory;
 use millstream_policy::records::Records;
-use millstream_policy::{Action, Chain, DecisionContext, Request, Step, Why};
+use millstream_policy::{Action, Chain, DecisionContext, Denial, Request, Step, Why};
 use serde_json::{Map, Value};
 
 use crate::hook_host::{BoundHook, HookHost};
@@ -183,7 +183,7 @@ impl ShowChain for ChainView {
             let mut answers: Vec<Option<(Step, String)>> = Vec::new();
             let context = DecisionContext { ticket: 0, unix_s, records: directory.records() };
             for hook in &hooks {
-                let (step, why) = hook.explain(&request, context);
+                let (step, why) = hook.explain(&request, context, call).await;
                 answers.push(Some((step.unwrap_or(Step::Pending), why)));
             }
             for (step, asked) in shown.iter().zip(asked) {
@@ -221,7 +221,7 @@ fn explained(shown: &[ShownStep], answers: Vec<Option<(Step, String)>>, call: bo
             None => ("not_called", "it asks a back end; ask with \"call\": true".to_owned(), None, None),
             Some((Step::Abstain, why)) => ("next", why, None, None),
             Some((Step::Allow(grant), _)) => ("allow", format!("{name} admits it"), None, grant.valid_for),
-            Some((Step::Deny(denial), _)) => ("deny", denial.reason, Some(label(denial.why)), None),
+            Some((Step::Deny(denial), why)) => ("deny", refusal(&denial, &why), Some(label(denial.why)), None),
             Some((Step::Pending, why)) => ("not_called", why, None, None),
         };
         let decides = is_open && word != "next";
@@ -244,12 +244,23 @@ fn explained(shown: &[ShownStep], answers: Vec<Option<(Step, String)>>, call: bo
     whole
 }
 
+/// What a client would be told, and what nobody tells it.
+fn refusal(denial: &Denial, why: &str) -> String {
+    match &denial.location {
+        Some(location) => format!("{}: {location}", denial.reason),
+        None if denial.undecided && !why.is_empty() => format!("{} ({why})", denial.reason),
+        None => denial.reason.clone(),
+    }
+}
+
 const fn label(why: Why) -> &'static str {
     match why {
         Why::Unauthenticated => "unauthenticated",
         Why::Expired => "expired",
         Why::Forbidden => "forbidden",
         Why::NotFound => "not_found",
+        Why::Payment => "payment",
+        Why::Region => "region",
         _ => "busy",
     }
 }

@@ -123,6 +123,9 @@ pub(crate) fn step_text(step: &Step) -> String {
             for slot in &grant.slots {
                 let _ = write!(text, ", one of {} places of {:?}", slot.max, slot.key);
             }
+            if let Some(name) = &grant.rename {
+                let _ = write!(text, ", to publish as {name:?}");
+            }
             for label in &grant.labels {
                 let _ = write!(text, ", label {}={:?}", label.name, label.value);
             }

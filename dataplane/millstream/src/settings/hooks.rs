@@ -10,7 +10,7 @@ use millstream_proto::secret::Secret;
 use toml::de::DeValue;
 
 use super::document::{Findings, Table, list, string};
-use super::readers::number;
+use super::readers::{networks, number};
 use super::values;
 use crate::hook_settings::HookSettings;
 
@@ -37,6 +37,7 @@ pub(super) fn walk(mut hooks: Table<'_>, f: &mut Findings<'_>) -> HookSettings {
         upstreams: hooks
             .take(f, "upstreams", |v| named(v, |text| text.parse::<Url>().map_err(|e| e.to_string())))
             .unwrap_or_default(),
+        upstreams_allow: hooks.take(f, "upstreams_allow", networks).unwrap_or_default(),
         trusted_keys: hooks.take(f, "trusted_keys", trusted_keys).unwrap_or_default(),
         rollback: RollbackWhen {
             percent: hooks.take(f, "rollback_percent", number(0..=100)).unwrap_or(RollbackWhen::default().percent),

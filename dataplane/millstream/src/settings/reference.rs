@@ -426,8 +426,15 @@ pub(crate) const ROWS: &[Row] = &[
     Row::new(
         ("hooks", "upstreams"),
         List("NAME=URL"),
-        "HTTP servers that hooks may ask before they decide. They may be on private addresses.",
+        "HTTP servers that hooks may ask before they decide: at an address that is in the URL, or under a name that leads to public addresses or to \
+         upstreams_allow.",
         |l| texts(l.hooks.upstreams.iter().map(|(name, url)| format!("{name}={url}"))),
+    ),
+    Row::new(
+        ("hooks", "upstreams_allow"),
+        List("addresses or networks"),
+        "Networks that names of upstreams may lead to although they are not public, such as 10.0.0.0/8.",
+        |l| texts(&l.hooks.upstreams_allow),
     ),
     Row::new(
         ("hooks", "trusted_keys"),

@@ -11,7 +11,7 @@ mod write;
 
 pub use read::{Item, ReadError, Reader};
 pub(crate) use tag::{PREVIOUS_SIZE_BYTES, TagHeader};
-pub use tag::{TagRef, tag_bytes, tags};
+pub use tag::{TAG_HEADER_BYTES, TagRef, tag_bytes, tags};
 pub use write::{
     KEEPALIVE_TIMESTAMP_MS, News, TagTooLong, file_header, keepalive_body, marker_body, news_body, write_tag,
 };

@@ -4,7 +4,7 @@ use crate::cursor::{Cursor, Truncated};
 use crate::media::kinds::TagKind;
 
 /// Bytes before a tag's body: type, 24-bit length, 24 + 8 bits of time, 24-bit stream id (§ E.4.1).
-pub(super) const TAG_HEADER_BYTES: usize = 11;
+pub const TAG_HEADER_BYTES: usize = 11;
 /// Bytes after a tag's body: the size of the tag before it (§ E.3).
 pub(crate) const PREVIOUS_SIZE_BYTES: usize = 4;
 

@@ -121,3 +121,28 @@ fn events_of_all_kinds_are_put_to_hooks() {
     assert_eq!(trial["failure"]["cause"], "time", "{trial}");
     assert!(trial["cpu_us"].as_f64() >= trial["budget_us"].as_f64(), "{trial}");
 }
+
+#[test]
+fn a_trial_asks_upstreams_as_often_as_a_node_does() {
+    let mut asks = guest(World::Auth);
+    asks.items = "(data (i32.const 60) \"GET/up\")".into();
+    let store = |at: u32, value: u32| format!("(i32.store (i32.const {at}) (i32.const {value}))");
+    // The upstream "up", GET, "/".
+    let fetch: String = [(1028, 64), (1032, 2), (1036, 60), (1040, 3), (1044, 63), (1048, 1)]
+        .map(|(at, value)| store(at, value))
+        .concat();
+    asks.body = format!("(i32.store8 (i32.const 1024) (i32.const 4)) {fetch} (i32.const 1024)");
+    let hook = asks.hook();
+    let put = |replies: &str| {
+        Event::parse(&format!(r#"{{"kind": "auth", "replies": {replies}}}"#)).unwrap().put_to(&hook).to_json()
+    };
+    let once = put(r#"[{"status": 200}]"#);
+    assert_eq!(
+        (&once["answer"]["fetch"]["upstream"], once["calls"].as_array().unwrap().len()),
+        (&json!("up"), 2),
+        "{once:#}"
+    );
+    let twice = put(r#"[{"status": 200}, {"status": 200}]"#);
+    assert!(twice["failure"]["message"].as_str().is_some_and(|why| why.contains("more than twice")), "{twice:#}");
+    assert_eq!(twice["calls"].as_array().unwrap().len(), 3);
+}

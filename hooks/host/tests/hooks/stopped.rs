@@ -88,6 +88,14 @@ fn answers_that_are_not_valid() {
     assert!(answer(&redirect(0)).contains("no absolute http"));
     assert!(answer(&redirect(64)).contains("control character"));
     assert!(answer(&redirect(4000)).contains("at most 2048"));
+    let renamed = format!("(i32.store8 (i32.const 1052) (i32.const 1)) {} {}", store(1056, 64), store(1060, 3));
+    let named = |name: &str| {
+        failure(&auth(
+            &format!("(data (i32.const 64) \"{name}\")"),
+            &format!("(i32.store8 (i32.const 1024) (i32.const 0)) {renamed}"),
+        ))
+    };
+    assert!(named("a b").to_string().contains("grant.rename: \"a b\" is no stream's name"));
     // The answer itself outside memory, or not aligned.
     for at in ["(return (i32.const 65535))", "(return (i32.const -4))", "(return (i32.const 1025))"] {
         answer(at);

@@ -106,7 +106,8 @@ typedef struct millstream_hooks_types_client_t {
   event_hook_string_t   ip;
   // The client's port; 0 when it is not known.
   uint16_t   port;
-  // "rtmp", "rtmps", "http-flv", "hls", "dash" or "relay". More may follow.
+  // "rtmp", "http-flv", "ws-flv", "hls", "dash", "grant" (asks for a play grant, with which it plays in any of these forms),
+  // "recorded" or "http" (looks at whether the stream is on air). More may follow.
   event_hook_string_t   protocol;
   // Whether the client's connection is encrypted.
   bool   secure;
