@@ -35,6 +35,11 @@ pub fn children(pid: u32) -> Vec<u32> {
     all.filter(|child| parent(*child) == Some(pid)).collect()
 }
 
+/// The same, with all that those have started.
+pub fn below(pid: u32) -> Vec<u32> {
+    children(pid).into_iter().flat_map(|child| std::iter::once(child).chain(below(child))).collect()
+}
+
 /// The command line of a process, with spaces between; empty where it has ended.
 pub fn command(pid: u32) -> String {
     let line = fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();

@@ -507,6 +507,13 @@ pub struct WorkerLoad {
     pub shed: u64,
     /// Workers that ended and were started again, since the node's start.
     pub restarts: u64,
+    /// Codecs of streams of which it can make renditions and pictures: `h264`, and where an `ffmpeg` is found that decodes them `h264_any` (interlaced, more
+    /// than 8 bits, other sampling than 4:2:0), `hevc` and `av1`. An open set.
+    pub decodes: Vec<String>,
+    /// What renditions are encoded with: `openh264`, or `ffmpeg:` and the name of an encoder.
+    pub encoder: String,
+    /// Why no `ffmpeg` is used; empty: one is, or it is not known yet.
+    pub no_ffmpeg: String,
 }
 
 /// The answer to a [`Report`].

@@ -107,6 +107,9 @@ pub struct Stream {
     /// Seconds that it lasts at most; `None`: 60.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub motion_timeout_s: Option<u32>,
+    /// Where in the picture motion counts: `LEFT,TOP,WIDTH,HEIGHT` in percent, with semicolons between; empty: everywhere.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub motion_zones: String,
     /// Days that a recording is kept, for who removes what is old; 0: for ever.
     #[serde(skip_serializing_if = "is_none_days")]
     pub retention_days: u32,
@@ -157,6 +160,7 @@ impl Stream {
         add("motion_diff", self.motion_diff.map(|levels| levels.to_string()));
         add("motion_duration", self.motion_duration_s.map(|seconds| seconds.to_string()));
         add("motion_timeout", self.motion_timeout_s.map(|seconds| seconds.to_string()));
+        add("motion_zones", (!self.motion_zones.is_empty()).then(|| self.motion_zones.clone()));
         add("retention_days", (self.retention_days != 0).then(|| self.retention_days.to_string()));
         add("dvr_window_s", self.dvr_window_s.map(|seconds| seconds.to_string()));
         add("isRtmps", switch(self.rtmps, usual.rtmps));
@@ -198,6 +202,7 @@ impl Default for Stream {
             motion_diff: None,
             motion_duration_s: None,
             motion_timeout_s: None,
+            motion_zones: String::new(),
             retention_days: 0,
             dvr_window_s: None,
             rtmps: false,

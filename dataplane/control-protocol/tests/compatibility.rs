@@ -45,6 +45,7 @@ fn stream() -> Stream {
         motion_diff: None,
         motion_duration_s: None,
         motion_timeout_s: None,
+        motion_zones: String::new(),
         relays: Vec::new(),
         renditions: Vec::new(),
         watermark: Watermark::default(),

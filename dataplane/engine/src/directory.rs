@@ -18,6 +18,7 @@ use millstream_proto::limits::{RELAYS_MAX, RENDITION_KBIT_S_MAX, RENDITION_PIXEL
 use millstream_proto::output::Output;
 use millstream_proto::rtmp::address::PushAddress;
 use millstream_proto::watermark::Watermark;
+use millstream_proto::zones::Zones;
 
 use crate::paths::{Own, Paths};
 
@@ -44,11 +45,13 @@ pub struct Motion {
     pub duration_s: u32,
     /// Seconds that it lasts at most.
     pub timeout_s: u32,
+    /// Where in the picture it counts.
+    pub zones: Zones,
 }
 
 impl Motion {
     /// Where nothing is said.
-    const USUAL: Self = Self { percent: 30, diff: 10, duration_s: 5, timeout_s: 60 };
+    const USUAL: Self = Self { percent: 30, diff: 10, duration_s: 5, timeout_s: 60, zones: Zones::WHOLE };
     /// Longest of its times, seconds.
     const SECONDS_MAX: u32 = 86_400;
 
@@ -62,6 +65,8 @@ impl Motion {
             diff: small(stream.motion_diff, Self::USUAL.diff, u8::MAX),
             duration_s: seconds(stream.motion_duration_s, Self::USUAL.duration_s),
             timeout_s: seconds(stream.motion_timeout_s, Self::USUAL.timeout_s),
+            // Of another release, or of a file that somebody has written: motion is looked for everywhere.
+            zones: stream.motion_zones.parse().unwrap_or_default(),
         })
     }
 }

@@ -79,6 +79,9 @@ pub enum Pushed {
     BeforeKeyframe,
 }
 
+/// How far the stamp of a rendition's keyframe may be from its source's, milliseconds: both are rounded.
+const ROUNDED_MS: i64 = 2;
+
 /// The owner's side of one stream.
 #[derive(Debug)]
 pub struct Stream {
@@ -123,12 +126,15 @@ pub struct Stream {
     /// When viewers were last woken with something new, and how far the log was.
     flushed_at: Time,
     flushed_head: u64,
+    /// Where viewers of a rendition begin, as long as it has not come there.
+    catches_up_to_ms: Option<i64>,
 }
 
 impl Stream {
     /// A stream that nobody publishes yet.
     pub fn new(config: StreamConfig, now: Time) -> Self {
         Self {
+            catches_up_to_ms: None,
             config,
             place: Place::Vacant { since: now },
             timeline: Timeline::default(),
@@ -199,6 +205,12 @@ impl Stream {
     /// It is a rendition: its publisher's stamps are those of its source, whose timeline is at `source_ms` now.
     pub fn follow_source(&mut self, source_ms: i64) {
         self.timeline.follow(source_ms);
+    }
+
+    /// It is a rendition, and its publisher begins further back than viewers of FLV and RTMP are to begin: at this keyframe of its source, where there is one,
+    /// milliseconds of the timeline.
+    pub fn catch_up(&mut self, keyframe_ms: Option<i64>) {
+        self.catches_up_to_ms = keyframe_ms;
     }
 
     /// Changes when frames go out, while the stream runs.
@@ -464,7 +476,7 @@ impl Stream {
         if self.tags_start {
             self.start_seq = log.head();
         }
-        let block = Block::seal(
+        let mut block = Block::seal(
             (log.head(), self.start_seq),
             self.tags_start,
             Arc::clone(&self.headers),
@@ -475,6 +487,12 @@ impl Stream {
         self.tags.clear();
         self.tags_bytes = 0;
         self.tags_start = false;
+        if block.start
+            && let Some(from_ms) = self.catches_up_to_ms
+        {
+            block.catching_up = block.first_ms + ROUNDED_MS < from_ms;
+            self.catches_up_to_ms = self.catches_up_to_ms.filter(|_| block.catching_up);
+        }
         log.append(Arc::new(block));
     }
 

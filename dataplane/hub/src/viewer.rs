@@ -360,6 +360,7 @@ impl Viewer {
             State::Joining { since, from } => {
                 let chosen = self.begins_at.filter(|seq| log.get(*seq).is_some_and(|entry| entry.block.start));
                 let start = chosen.or(log.newest_start()).filter(|&start| start >= from && log.is_open());
+                let start = start.filter(|&start| log.get(start).is_none_or(|entry| !entry.block.catching_up));
                 if let Some(start) = start {
                     self.begins_at = None;
                     self.begin_at(start, log);

@@ -2,6 +2,8 @@
 //!
 //! Every setting has an environment variable below its flag, `MILLSTREAM_` and its name; what a command is to do (`sign`'s
 //! arguments) has none. Secrets are in files and never in either.
+#[cfg(feature = "transcode")]
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -10,6 +12,8 @@ use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 use millstream_acme::{Domain, check_email};
 use millstream_proto::id::Id;
+#[cfg(feature = "transcode")]
+use millstream_transcoder::EncoderName;
 
 pub(crate) use crate::failure::Failure;
 use crate::flags::{ApiFlags, EngineFlags};
@@ -66,14 +70,7 @@ pub(crate) enum Command {
     /// Make renditions and pictures of streams for the server that started this process
     #[cfg(feature = "transcode")]
     #[command(name = crate::transcoding::COMMAND, hide = true)]
-    Worker {
-        /// The font of text over pictures
-        #[arg(long, value_name = "FILE")]
-        font: Option<PathBuf>,
-        /// It may run motion hooks
-        #[arg(long)]
-        hooks: bool,
-    },
+    Worker(WorkerFlags),
     /// Compile a hook for the server that started this process
     #[cfg(feature = "hooks")]
     #[command(name = millstream_hooks::COMMAND, hide = true)]
@@ -91,6 +88,33 @@ pub(crate) enum OfHooks {
     /// Ask a module what a hook has decided before, and list where it decides differently; nothing is kept
     #[cfg(feature = "hooks")]
     Replay(Box<crate::hook_replay::ReplayFlags>),
+}
+
+/// What the server, or a worker, starts this program with.
+#[cfg(feature = "transcode")]
+#[derive(Debug, Args)]
+pub(crate) struct WorkerFlags {
+    /// The font of text over pictures
+    #[arg(long, value_name = "FILE")]
+    pub(crate) font: Option<PathBuf>,
+    /// It may run motion hooks
+    #[arg(long)]
+    pub(crate) hooks: bool,
+    /// The ffmpeg that decodes what is not decoded here
+    #[arg(long, value_name = "FILE")]
+    pub(crate) ffmpeg: Option<PathBuf>,
+    /// The encoder of ffmpeg that makes renditions
+    #[arg(long, value_name = "NAME")]
+    pub(crate) encoder: Option<EncoderName>,
+    /// Start that ffmpeg for the worker that started this process
+    #[arg(long, value_name = "FILE")]
+    pub(crate) ffmpeg_starter: Option<PathBuf>,
+    /// Become that ffmpeg
+    #[arg(long, value_name = "FILE")]
+    pub(crate) ffmpeg_child: Option<PathBuf>,
+    /// What it is given
+    #[arg(last = true)]
+    pub(crate) arguments: Vec<OsString>,
 }
 
 #[derive(Debug, Args)]

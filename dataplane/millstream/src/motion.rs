@@ -266,7 +266,7 @@ impl Subscriber for Follower {
 
 impl Follower {
     fn begin(&self) -> AtWork {
-        let Motion { percent, diff, duration_s, timeout_s } = self.motion;
+        let Motion { percent, diff, duration_s, timeout_s, zones } = self.motion;
         let settings = MotionSettings {
             percent,
             diff,
@@ -274,6 +274,7 @@ impl Follower {
             timeout_ms: timeout_s.saturating_mul(1_000),
             every_ms: MotionSettings::EVERY_MS,
             keyframes_only: self.shared.keyframes_only,
+            zones,
         };
         let ((segments, segments_taken), (seen, seen_taken)) = (channel(SEGMENTS_WAITING), channel(SEEN_WAITING));
         let watching = self.shared.workers.watch(&self.id, settings, seen);

@@ -47,7 +47,7 @@ use crate::relays::relayed;
 use crate::reload::Reload;
 use crate::settings::values::Role;
 use crate::settings::{Settings, reference};
-use crate::transcoding::{look_at_font, transcoded};
+use crate::transcoding::{look_at, transcoded};
 use crate::{keys, logging, notify, own_metrics, public, settings};
 
 /// Serves until a signal has ended it.
@@ -71,7 +71,7 @@ pub(crate) fn run(flags: ServeFlags) -> Result<(), Failure> {
     let runtime = control::runtime().map_err(Failure::Running)?;
     if layers.role != Role::Control {
         // Not only at the first start: each worker would end as soon as it is started.
-        look_at_font(&layers.transcode).map_err(wrong)?;
+        look_at(&layers.transcode).map_err(wrong)?;
     }
     if layers.role == Role::Node {
         let (secrets, link) = node_secrets(&layers, &runtime).map_err(Failure::Configuration)?;

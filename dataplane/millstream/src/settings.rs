@@ -334,6 +334,8 @@ fn walk(mut file: Table<'_>, f: &mut Findings<'_>) -> Settings {
     let mut transcode = file.table(f, "transcode");
     set.transcode.font = transcode.take(f, "font", path);
     set.transcode.allow = transcode.take(f, "allow", networks).unwrap_or_default();
+    set.transcode.ffmpeg = transcode.take(f, "ffmpeg", |v| self::transcode::ffmpeg(string(v)?)).unwrap_or_default();
+    set.transcode.encoder = transcode.take(f, "encoder", |v| self::transcode::encoder(string(v)?)).flatten();
     transcode.close(f);
 
     let mut motion = file.table(f, "motion");

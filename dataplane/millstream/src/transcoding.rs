@@ -13,9 +13,14 @@ use millstream_engine::{Addresses, Remote};
 use millstream_fleet::http::guard::Guard;
 use millstream_proto::id::Id;
 use millstream_proto::sign::job::JOB_KEY_BYTES;
-use millstream_transcoder::{Introduced, Program, Workers};
+use millstream_transcoder::{Introduced, Program, Workers, look};
 use tokio::runtime::Runtime;
 
+#[cfg(feature = "transcode")]
+use millstream_worker::ffmpeg::FfmpegSettings;
+
+#[cfg(feature = "transcode")]
+use crate::cli::WorkerFlags;
 #[cfg(feature = "transcode")]
 use crate::failure::Failure;
 use crate::own_metrics;
@@ -43,7 +48,12 @@ pub(crate) fn transcoded(
     let font = settings.font.into_iter().flat_map(|font| [OsString::from("--font"), font.into_os_string()]);
     let program = Program { path, arguments: std::iter::once(OsString::from(COMMAND)).chain(font).collect() };
     let app = config.apps.first().map_or("stream", Id::as_str).to_owned();
-    let workers = Workers::new(runtime.handle().clone(), program, app, key, Guard::PublicAnd(settings.allow));
+    let (choice, encoder) = (settings.ffmpeg, settings.encoder);
+    let workers = Workers::new(runtime.handle().clone(), program, app, key, Guard::PublicAnd(settings.allow), encoder);
+    let found = workers.clone();
+    // It takes a tenth of a second, which no start waits for; and no end, should it hang.
+    let looks = move || found.equip(look(&choice, encoder));
+    std::thread::Builder::new().name("look for ffmpeg".to_owned()).spawn(looks).context("no thread")?;
     let counted = workers.clone();
     own_metrics::and(move || counted.numbers());
     let renditions = RenditionConfig::new(Arc::new(workers.clone()), key);
@@ -52,29 +62,39 @@ pub(crate) fn transcoded(
     Ok((Config { renditions, ..config }, Transcoding(Some((workers, introduced)))))
 }
 
-/// What a worker's process does. `hooks`: it may run motion hooks.
+/// What a worker's process does, or one that it starts.
 #[cfg(feature = "transcode")]
-pub(crate) fn work(font: Option<&std::path::Path>, hooks: bool) -> Result<(), Failure> {
+pub(crate) fn work(flags: WorkerFlags) -> Result<(), Failure> {
+    let WorkerFlags { font, hooks, ffmpeg, encoder, ffmpeg_starter, ffmpeg_child, arguments } = flags;
+    let own_arguments = vec![OsString::from(COMMAND)];
+    if let Some(program) = ffmpeg_starter {
+        return millstream_worker::ffmpeg::serve_starter(&program, &own_arguments).map_err(Failure::running);
+    }
+    if let Some(program) = ffmpeg_child {
+        return Err(Failure::running(millstream_worker::ffmpeg::become_ffmpeg(&program, &arguments)));
+    }
+    let ffmpeg = ffmpeg.map(|program| FfmpegSettings { program, encoder, own_arguments });
     // The node logs what comes on this way as it logs what codecs write.
     let lines = tracing_subscriber::fmt().with_max_level(tracing::Level::WARN).with_ansi(false).without_time();
     lines.with_target(false).with_writer(std::io::stderr).init();
-    let fonts = millstream_worker::mark::Fonts::open(font).map_err(Failure::running)?;
+    let fonts = millstream_worker::mark::Fonts::open(font.as_deref()).map_err(Failure::running)?;
     let (input, output) = (std::io::stdin().lock(), std::io::stdout());
     #[cfg(feature = "hooks")]
     if hooks {
-        return millstream_worker::run_with_hooks(input, output, fonts, crate::hook_eyes::eyes)
+        return millstream_worker::run_with_hooks(input, output, fonts, ffmpeg.as_ref(), crate::hook_eyes::eyes)
             .map_err(Failure::running);
     }
     let _ = hooks;
-    millstream_worker::run(input, output, fonts).map_err(Failure::running)
+    millstream_worker::run(input, output, fonts, ffmpeg.as_ref()).map_err(Failure::running)
 }
 
-/// Refuses a font that no worker could use, before anything is started.
-#[cfg_attr(not(feature = "transcode"), expect(clippy::unnecessary_wraps, reason = "a build with codecs looks at it"))]
-pub(crate) fn look_at_font(settings: &TranscodeSettings) -> anyhow::Result<()> {
+/// Refuses a font or an encoder that no worker could use, before anything is started.
+pub(crate) fn look_at(settings: &TranscodeSettings) -> anyhow::Result<()> {
     #[cfg(feature = "transcode")]
     millstream_worker::mark::Fonts::open(settings.font.as_deref()).context("transcode.font")?;
-    let _ = settings;
+    if settings.encoder.is_some() {
+        look(&settings.ffmpeg, settings.encoder).context("transcode.encoder")?;
+    }
     Ok(())
 }
 

@@ -42,6 +42,7 @@ pub mod secret;
 pub mod sign;
 pub mod time;
 pub mod watermark;
+pub mod zones;
 
 #[cfg(test)]
 mod testkit;

@@ -2,10 +2,11 @@
 //! after it: `millstream worker`, which reads streams and publishes renditions at this node's own ports.
 //!
 //! Reading order: [`workers`] (what shards talk to), [`table`] (what is wanted, and what a worker has to be told of it), [`states`] (how that goes, and the events of it), [`loads`] (how much it is), [`snapshots`]
-//! (pictures), [`sprites`] (small ones of recordings), [`watches`] (motion) with [`hooks`], [`marks`] and [`fetch`] (what is drawn over renditions, and its images), [`addresses`] (where a worker finds its node), [`process`]
+//! (pictures), [`sprites`] (small ones of recordings), [`watches`] (motion) with [`hooks`], [`marks`] and [`fetch`] (what is drawn over renditions, and its images), [`addresses`] (where a worker finds its node), [`ffmpeg`] (which one there is), [`process`]
 //! (a worker, from its start to its end).
 mod addresses;
 mod fetch;
+mod ffmpeg;
 mod hooks;
 mod loads;
 mod marks;
@@ -18,8 +19,11 @@ mod watches;
 mod workers;
 
 pub use addresses::{Addresses, Introduced};
+pub use ffmpeg::{FfmpegChoice, Installed, NoFfmpeg, look};
 pub use hooks::{MotionHook, MotionHooks, Sealer, TallyTaker};
-pub use millstream_worker::protocol::{Change, HookKey, HookSpec, HookTally, MotionSettings, Region, WhyEnded};
+pub use millstream_worker::protocol::{
+    Change, EncoderName, HookKey, HookSpec, HookTally, MotionSettings, Region, WhyEnded,
+};
 pub use sprites::{Keyframe, NoSprite, Sprite};
 pub use watches::Seen;
 pub use workers::{Program, Watching, Workers};

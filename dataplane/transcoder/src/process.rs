@@ -1,5 +1,6 @@
 //! A worker process, from its start to its end: what it is told, and what it says. Before it: [`super::workers`], which starts another one when this
 //! one has ended.
+use std::ffi::OsString;
 use std::io::ErrorKind;
 use std::process::Stdio;
 use std::sync::Arc;
@@ -54,7 +55,7 @@ pub(crate) async fn run(shared: &Arc<Shared>, program: &Program, was_ready: &mut
         Ok(key) => key,
         Err(error) => return Ended::Start(error),
     };
-    let mut child = match start(program, key.is_some()) {
+    let mut child = match start(program, &shared.ffmpeg_arguments(), key.is_some()) {
         Ok(child) => child,
         Err(error) => return Ended::Start(error),
     };
@@ -92,10 +93,11 @@ fn key() -> std::io::Result<HookKey> {
     Ok(key)
 }
 
-fn start(program: &Program, runs_hooks: bool) -> std::io::Result<Child> {
+fn start(program: &Program, with: &[OsString], runs_hooks: bool) -> std::io::Result<Child> {
     let kept = KEPT.iter().filter_map(|name| Some((name, std::env::var_os(name)?)));
     Command::new(&program.path)
         .args(&program.arguments)
+        .args(with)
         .args(runs_hooks.then_some(WITH_HOOKS))
         .env_clear()
         .envs(kept)

@@ -252,6 +252,7 @@ fn tell(stream: &Id, wanted: &Wanted, seen: Seen) {
 
 #[cfg(test)]
 mod tests {
+    use millstream_proto::zones::Zones;
     use millstream_worker::protocol::{HookSpec, HookTally};
     use tokio::sync::mpsc::{Receiver, channel};
 
@@ -264,6 +265,7 @@ mod tests {
         timeout_ms: 60_000,
         every_ms: MotionSettings::EVERY_MS,
         keyframes_only: false,
+        zones: Zones::WHOLE,
     };
 
     fn none(_: &Id) -> Looks {

@@ -16,11 +16,12 @@ use millstream_engine::renditions::{NoPicture, Transcoder, Trouble};
 use millstream_fleet::backoff::Backoff;
 use millstream_fleet::http::guard::Guard;
 use millstream_hub::config::Rendition;
+use millstream_hub::decodable::Beside;
 use millstream_proto::id::Id;
 use millstream_proto::sign::job::{JOB_KEY_BYTES, JobKey};
 use millstream_proto::watermark::Watermark;
 use millstream_worker::protocol::{
-    HookKey, HookUse, MotionSettings, Order, PAYLOAD_BYTES_MAX, QUALITY, Report, SecretUrl,
+    EncoderName, HookKey, HookUse, MotionSettings, Order, PAYLOAD_BYTES_MAX, QUALITY, Report, SecretUrl,
 };
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
@@ -28,6 +29,7 @@ use tokio::sync::mpsc::Sender;
 
 use super::addresses::{Addresses, At};
 use super::fetch::fetch;
+use super::ffmpeg::{Installed, NoFfmpeg};
 use super::hooks::{Looks, MotionHook, MotionHooks};
 use super::loads::Loads;
 use super::marks::Marks;
@@ -47,8 +49,17 @@ const PICTURE_WAIT: Duration = Duration::from_secs(6);
 const WHY_CHARS_MAX: usize = 300;
 /// A sprite is made within this time, or not at all: a worker is niced, and renditions may take all of the machine.
 const SPRITE_WAIT: Duration = Duration::from_mins(2);
+/// What `ffmpeg` can is known within this time; and how often that is looked at.
+const FFMPEG_WAIT: Duration = Duration::from_secs(25);
+const FFMPEG_LOOK_EVERY: Duration = Duration::from_millis(10);
+/// The encoder that is built in.
+const OPENH264: &str = "openh264";
 /// One that has lasted this long was all right.
 const LASTED: Duration = Duration::from_secs(30);
+
+/// Flags of a worker: the path of an `ffmpeg`, and the encoder of it that is used.
+const WITH_FFMPEG: &str = "--ffmpeg";
+const WITH_ENCODER: &str = "--encoder";
 
 /// What is run as a worker.
 #[derive(Clone, Debug)]
@@ -89,14 +100,27 @@ pub(crate) struct Shared {
     shed: Mutex<BTreeMap<Id, Vec<String>>>,
     states: Mutex<States>,
     loads: Mutex<Loads>,
+    /// What was found of an `ffmpeg`, once it was looked for.
+    ffmpeg: OnceLock<Result<Installed, NoFfmpeg>>,
+    /// What renditions are encoded with in place of OpenH264.
+    encoder: Option<EncoderName>,
     /// Whether anything is wrong with any rendition: looked at without the lock.
     has_trouble: AtomicBool,
 }
 
 impl Workers {
     /// Whose jobs have tokens of this key, and which fetch images where `guard` lets them.
-    pub fn new(runtime: Handle, program: Program, app: String, key: [u8; JOB_KEY_BYTES], guard: Guard) -> Self {
+    pub fn new(
+        runtime: Handle,
+        program: Program,
+        app: String,
+        key: [u8; JOB_KEY_BYTES],
+        guard: Guard,
+        encoder: Option<EncoderName>,
+    ) -> Self {
         Self(Arc::new(Shared {
+            ffmpeg: OnceLock::new(),
+            encoder,
             runtime,
             program,
             app,
@@ -125,6 +149,20 @@ impl Workers {
     pub fn reach(&self, engine: Remote, addresses: Addresses) {
         let _ = self.0.engine.set(engine);
         let _ = self.0.addresses.set(addresses);
+        self.0.notify.notify_one();
+    }
+
+    /// Says which `ffmpeg` may be used, or why none: once. No worker is started before that.
+    pub fn equip(&self, found: Result<Installed, NoFfmpeg>) {
+        let beside = found.as_ref().ok().map(|found| Beside { h264: found.h264, hevc: found.hevc, av1: found.av1 });
+        match &found {
+            Ok(Installed { program, h264, hevc, av1 }) => {
+                tracing::info!(program = %program.display(), h264, hevc, av1, "ffmpeg decodes beside OpenH264");
+            }
+            Err(why) => tracing::info!(%why, "no ffmpeg is used: streams that are not H.264 have no renditions"),
+        }
+        let _ = self.0.ffmpeg.set(found);
+        beside.unwrap_or_default().set();
         self.0.notify.notify_one();
     }
 
@@ -179,6 +217,12 @@ impl Workers {
             behind_ms,
             shed: self.0.states().counts().shed,
             restarts: self.0.restarts.load(Ordering::Relaxed),
+            decodes: Self::decodes(),
+            encoder: self.0.encoder.map_or_else(|| OPENH264.to_owned(), |encoder| format!("ffmpeg:{encoder}")),
+            no_ffmpeg: match self.0.ffmpeg.get() {
+                Some(Err(why)) => why.to_string(),
+                _ => String::new(),
+            },
         }
     }
 
@@ -189,6 +233,12 @@ impl Workers {
         self.0.notify.notify_one();
         self.0.keep();
         Some(Watching { shared: Arc::clone(&self.0), stream: stream.clone(), number })
+    }
+
+    fn decodes() -> Vec<String> {
+        let beside = Beside::get();
+        let all = [("h264", true), ("h264_any", beside.h264), ("hevc", beside.hevc), ("av1", beside.av1)];
+        all.into_iter().filter(|(_, is)| *is).map(|(name, _)| name.to_owned()).collect()
     }
 
     /// OpenMetrics text, without its end.
@@ -291,6 +341,10 @@ impl Transcoder for Workers {
 
 /// Keeps a worker for as long as the process runs.
 async fn keep_worker(shared: Arc<Shared>) {
+    let until = Instant::now() + FFMPEG_WAIT;
+    while shared.ffmpeg.get().is_none() && Instant::now() < until {
+        tokio::time::sleep(FFMPEG_LOOK_EVERY).await;
+    }
     let mut backoff = Backoff::new(RESTART_LEAST, RESTART_MOST, u64::from(std::process::id()));
     loop {
         let (begun, mut was_ready) = (Instant::now(), false);
@@ -316,6 +370,16 @@ async fn keep_worker(shared: Arc<Shared>) {
 }
 
 impl Shared {
+    /// What a worker is started with beside its own arguments.
+    pub(crate) fn ffmpeg_arguments(&self) -> Vec<OsString> {
+        let Some(Ok(found)) = self.ffmpeg.get() else { return Vec::new() };
+        let mut all = vec![OsString::from(WITH_FFMPEG), found.program.clone().into_os_string()];
+        if let Some(encoder) = self.encoder {
+            all.extend([OsString::from(WITH_ENCODER), OsString::from(encoder.as_str())]);
+        }
+        all
+    }
+
     /// From here on there is a worker.
     fn keep(self: &Arc<Self>) {
         if self.kept.set(()).is_ok() {
@@ -481,8 +545,8 @@ impl Shared {
         match self.addresses.get() {
             Some(addresses) => {
                 let at = At { addresses, app: &self.app, jobs: &self.jobs, marks: &self.marks };
-                let plain = |order| Due::Order(order, Bytes::new());
-                let with = |(order, payload)| Due::Order(order, payload);
+                let plain = |order| Due::Order(Box::new(order), Bytes::new());
+                let with = |(order, payload)| Due::Order(Box::new(order), payload);
                 let introduction = addresses.introduction().filter(|_| told.begin());
                 let mut orders: Vec<_> = introduction.map(plain).into_iter().collect();
                 let (of_renditions, look_at) = told.orders(&self.wanted(), &at, Instant::now());
@@ -545,7 +609,7 @@ impl Shared {
 
 /// What a worker is to be told.
 pub(crate) enum Due {
-    Order(Order, Bytes),
+    Order(Box<Order>, Bytes),
     /// A hook with this number, whose code has yet to be read.
     Hook(u64, Arc<MotionHook>),
 }
@@ -554,7 +618,7 @@ impl Due {
     /// The order. Code is read, and made good for the worker with this key, on a thread that may wait.
     pub(crate) async fn order(self, key: Option<&HookKey>) -> (Order, Bytes) {
         let (hook, of) = match self {
-            Self::Order(order, payload) => return (order, payload),
+            Self::Order(order, payload) => return (*order, payload),
             Self::Hook(hook, of) => (hook, of),
         };
         let sealed = match key.copied() {

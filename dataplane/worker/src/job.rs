@@ -57,7 +57,7 @@ impl Job {
         (reporter, jobs): (Reporter, &Jobs),
     ) -> Self {
         tracing::info!(job = id, renditions = renditions.len(), "job starts");
-        let shared = Arc::new(Shared::new(id, source, reporter));
+        let shared = Arc::new(Shared::new(id, source, reporter, jobs.ffmpeg()));
         jobs.add(&shared);
         let marking = Marking::new(&marks.fonts);
         let mut job = Self { shared, renditions: Vec::new(), pipeline: None, marking };

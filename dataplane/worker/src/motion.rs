@@ -9,6 +9,8 @@
 //! that of the background, and not only its brightness or contrast, and when some of it has changed since the frame before. So a shadow with soft
 //! edges, a lamp and the evening are no motion, and what has stopped is none either: it becomes background.
 //!
+//! **Where.** In the cells of the stream's zones ([`MotionSettings::zones`]), of which so many percent have to move; a cut is one of the whole picture.
+//!
 //! **What is not looked at.** A picture of which more than half changes from one frame to the next is a cut, a light that is switched, or a camera
 //! that turns: it is the new background at once, and nothing begins for [`SETTLE_MS`].
 //!
@@ -50,6 +52,9 @@ pub struct Detector {
     settings: MotionSettings,
     background: Option<Background>,
     event: Event,
+    /// Cells in which motion counts, and how many pixels they have.
+    watched: [bool; CELLS],
+    watched_pixels: u32,
     last_ms: Option<i64>,
     /// Nothing begins before then.
     settles_ms: i64,
@@ -62,7 +67,19 @@ impl Detector {
     /// A detector that has seen nothing.
     pub fn new(settings: MotionSettings) -> Self {
         let event = Event::new(settings.duration_ms, settings.timeout_ms);
-        Self { settings, background: None, event, last_ms: None, settles_ms: 0, in_a_row: 0, moves_since_ms: 0 }
+        let watched = compare::watched(settings.zones);
+        let watched_pixels = watched.iter().filter(|is| **is).count() * PIXELS / CELLS;
+        Self {
+            settings,
+            background: None,
+            event,
+            watched,
+            watched_pixels: watched_pixels.max(1) as u32,
+            last_ms: None,
+            settles_ms: 0,
+            in_a_row: 0,
+            moves_since_ms: 0,
+        }
     }
 
     /// Whether an event goes on.
@@ -84,16 +101,17 @@ impl Detector {
             self.background(luma, pts_ms);
             return None;
         };
-        let compared = Compared::of(luma, background, self.settings.diff);
+        let mut compared = Compared::of(luma, background, self.settings.diff);
         if compared.cells_of_frame_before() > CUT_CELLS {
             background.renew(luma);
             self.settles_ms = pts_ms + SETTLE_MS;
             self.in_a_row = 0;
             return self.event.still(pts_ms);
         }
+        compared.keep(&self.watched);
         let found = regions::find(&compared);
         background.follow(luma, &found, step_ms);
-        let pixels = f64::from(found.moving_pixels) / PIXELS as f64;
+        let pixels = f64::from(found.moving_pixels) / f64::from(self.watched_pixels);
         let (begins, goes_on) = (f64::from(self.settings.percent) / 100.0, f64::from(self.settings.percent) / 200.0);
         let is_enough = pixels >= if self.in_a_row > 0 || self.event.is_active() { goes_on } else { begins };
         if !is_enough || pts_ms < self.settles_ms {

@@ -4,6 +4,7 @@
 //! A message is a JSON header and a payload, each behind its length ([`frame`]). Fields are only added, each with a default; a message or a
 //! word that is not known becomes `Unknown` and costs no more than itself. Addresses hold tokens, so they are [`SecretUrl`]s.
 mod capacity;
+mod encoder;
 mod frame;
 mod hook;
 mod marks;
@@ -13,6 +14,7 @@ mod secret_url;
 mod tests;
 
 pub use capacity::{Capacity, macroblocks};
+pub use encoder::{EncoderName, NoEncoder};
 pub use frame::{FrameError, HEADER_BYTES_MAX, Message, PAYLOAD_BYTES_MAX, Reader, encode};
 pub use hook::{HookKey, HookSpec, HookTally, HookUse};
 pub use marks::{Image, JPEG_BEGINS, Marks, PNG_BEGINS, Text};

@@ -7,6 +7,7 @@ use bytes::Bytes;
 
 use crate::capacity;
 use crate::eyes::{Eyes, Seeing, Sight};
+use crate::ffmpeg::{Ffmpeg, FfmpegSettings};
 use crate::job::{Job, Jobs, Said};
 use crate::mark::Fonts;
 use crate::motion::hooked::Hooked;
@@ -41,15 +42,28 @@ pub enum RunError {
     Frame(#[from] FrameError),
 }
 
-/// The worker's process: limits itself, then takes orders until its input ends; text is drawn with these fonts, whose files are open. The kernel ends it with the *thread* that started it
+/// The worker's process: limits itself, then takes orders until its input ends; text is drawn with these fonts, whose files are open, and what is not
+/// decoded here, or is to be encoded by another encoder, goes to children of an `ffmpeg`. The kernel ends it with the *thread* that started it
 /// (`PR_SET_PDEATHSIG`), so that has to be one that lives as long as the node.
 ///
 /// # Errors
 /// See [`RunError`]. When this returns, the process is to end: threads may still be at work.
-pub fn run(input: impl Read, output: impl Write + Send + 'static, fonts: Fonts) -> Result<(), RunError> {
+pub fn run(
+    input: impl Read,
+    output: impl Write + Send + 'static,
+    fonts: Fonts,
+    ffmpeg: Option<&FfmpegSettings>,
+) -> Result<(), RunError> {
+    let ffmpeg = started(ffmpeg);
     // Before there is any other thread: what is set for a thread holds for those that it starts.
     let sandbox = sandbox::enter(Code::Own);
-    serve(input, output, sandbox, fonts)
+    serve_with(input, output, sandbox, (fonts, ffmpeg), Seeing::default())
+}
+
+/// The process that starts children: before this one limits itself.
+fn started(settings: Option<&FfmpegSettings>) -> Option<Ffmpeg> {
+    let started = Ffmpeg::start(settings?);
+    started.inspect_err(|error| tracing::error!(%error, "this worker starts no ffmpeg")).ok()
 }
 
 /// The same for a worker that runs motion hooks: it may run code that it was not started with, which no other worker may. `eyes` is called
@@ -61,10 +75,12 @@ pub fn run_with_hooks(
     input: impl Read,
     output: impl Write + Send + 'static,
     fonts: Fonts,
+    ffmpeg: Option<&FfmpegSettings>,
     eyes: impl FnOnce() -> Option<Arc<dyn Eyes>>,
 ) -> Result<(), RunError> {
+    let ffmpeg = started(ffmpeg);
     let sandbox = sandbox::enter(Code::OfHooks);
-    serve_with(input, output, sandbox, fonts, Seeing(eyes()))
+    serve_with(input, output, sandbox, (fonts, ffmpeg), Seeing(eyes()))
 }
 
 /// Takes orders until the input ends, without limits on the process: for tests.
@@ -77,14 +93,14 @@ pub fn serve(
     sandbox: Sandbox,
     fonts: Fonts,
 ) -> Result<(), RunError> {
-    serve_with(input, output, sandbox, fonts, Seeing::default())
+    serve_with(input, output, sandbox, (fonts, None), Seeing::default())
 }
 
 fn serve_with(
     mut input: impl Read,
     output: impl Write + Send + 'static,
     sandbox: Sandbox,
-    fonts: Fonts,
+    (fonts, ffmpeg): (Fonts, Option<Ffmpeg>),
     seeing: Seeing,
 ) -> Result<(), RunError> {
     let reporter = Reporter::start(output)?;
@@ -93,11 +109,11 @@ fn serve_with(
     tracing::info!(?capacity, ?sandbox, "worker ready");
     reporter.tell(Report::Ready { protocol: PROTOCOL, version, capacity, sandbox });
     let mut worker = Worker {
-        snapshots: Snapshots::new(reporter.clone()),
+        snapshots: Snapshots::new(reporter.clone(), ffmpeg.clone()),
         sprites: Sprites::new(reporter.clone()),
         reporter,
         jobs: HashMap::new(),
-        decoded: Jobs::default(),
+        decoded: Jobs::new(ffmpeg),
         watches: HashMap::new(),
         fonts,
         seeing,

@@ -4,6 +4,8 @@
 //! Each part is best effort and is told ([`crate::protocol::Sandbox`]): a kernel or a container may not have it. System calls are denied by a
 //! list and not allowed by one, so that a new allocator or a new C library cannot break what is on air. Sockets stay: they are the worker's
 //! work. Files do not: host names, which need some, are not looked up.
+mod child;
+
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -16,9 +18,10 @@ use seccompiler::{
 };
 
 use crate::protocol::Sandbox;
+pub(crate) use child::enter_child;
 
 /// How far below the node's own priority.
-const NICE: i32 = 5;
+pub(crate) const NICE: i32 = 5;
 /// Address space of a worker without jobs, and what each job may take more: pictures of the largest source for all its renditions, and for
 /// each of its threads a stack and an arena of the allocator, of which little is ever used.
 const ADDRESS_SPACE_BYTES: u64 = 2 << 30;
@@ -34,8 +37,8 @@ const DATA_BYTES_HOOK: u64 = 64 << 20;
 /// Hooks and streams that they look at.
 const HOOKS_MAX: u64 = 192;
 const ADDRESS_SPACE_WITH_HOOKS_MAX: u64 = ADDRESS_SPACE_BYTES_MAX + HOOKS_MAX * ADDRESS_SPACE_BYTES_HOOK;
-/// Sockets, mostly.
-const FILES_MAX: u64 = 1024;
+/// Sockets, and three pipes for each child of `ffmpeg`.
+const FILES_MAX: u64 = 4096;
 
 static ENTERED: AtomicBool = AtomicBool::new(false);
 
@@ -115,11 +118,6 @@ fn no_files() -> Result<bool, RulesetError> {
 type Rules = BTreeMap<i64, Vec<Rule>>;
 
 fn filter(code: Code) -> Result<(), Box<dyn std::error::Error>> {
-    let arch = std::env::consts::ARCH.try_into()?;
-    let install = |rules: Rules, action: SeccompAction| -> Result<(), Box<dyn std::error::Error>> {
-        let filter: BpfProgram = SeccompFilter::new(rules, SeccompAction::Allow, action, arch)?.try_into()?;
-        Ok(apply_filter(&filter)?)
-    };
     install(refused()?, SeccompAction::Errno(libc::EPERM as u32))?;
     // The C library asks for it first, and then for `clone`, whose flags can be looked at. Hooks' memories begin as a copy where there are no files in memory.
     let absent = [libc::SYS_clone3, libc::SYS_memfd_create].map(|call| (call, Vec::new()));
@@ -128,6 +126,13 @@ fn filter(code: Code) -> Result<(), Box<dyn std::error::Error>> {
         install(no_new_code()?, SeccompAction::Errno(libc::EPERM as u32))?;
     }
     install(hostile()?, SeccompAction::KillProcess)
+}
+
+/// From here on calls of these rules come to that.
+fn install(rules: Rules, action: SeccompAction) -> Result<(), Box<dyn std::error::Error>> {
+    let arch = std::env::consts::ARCH.try_into()?;
+    let filter: BpfProgram = SeccompFilter::new(rules, SeccompAction::Allow, action, arch)?.try_into()?;
+    Ok(apply_filter(&filter)?)
 }
 
 /// Nothing that was written becomes code.

@@ -11,6 +11,7 @@ use bytes::Bytes;
 
 use crate::codec::jpeg::jpeg;
 use crate::codec::scale::Scaler;
+use crate::ffmpeg::Ffmpeg;
 use crate::net::source::{SourceConnection, SourceError, stream_of};
 use crate::picture::{Colour, Picture};
 use crate::protocol::{Report, SecretUrl, Why};
@@ -62,11 +63,12 @@ enum SnapshotError {
 pub(crate) struct Snapshots {
     waiting: Arc<Mutex<HashMap<String, Vec<Request>>>>,
     reporter: Reporter,
+    ffmpeg: Option<Ffmpeg>,
 }
 
 impl Snapshots {
-    pub(crate) fn new(reporter: Reporter) -> Self {
-        Self { waiting: Arc::default(), reporter }
+    pub(crate) fn new(reporter: Reporter, ffmpeg: Option<Ffmpeg>) -> Self {
+        Self { waiting: Arc::default(), reporter, ffmpeg }
     }
 
     /// Takes a request. `running`: the newest picture of a job of the same stream.
@@ -94,10 +96,11 @@ impl Snapshots {
         waiting.insert(key.clone(), vec![request]);
         drop(waiting);
         let (waiting, reporter) = (Arc::clone(&self.waiting), self.reporter.clone());
+        let ffmpeg = self.ffmpeg.clone();
         let take = {
             let key = key.clone();
             move || {
-                let taken = running.map_or_else(|| take(&source), Ok);
+                let taken = running.map_or_else(|| take(&source, ffmpeg), Ok);
                 let requests = lock(&waiting).remove(&key).unwrap_or_default();
                 answer(&requests, taken, &reporter);
             }
@@ -114,9 +117,9 @@ impl Snapshots {
 }
 
 /// Decodes what a stream begins with, and gives its last picture.
-fn take(url: &SecretUrl) -> Result<Taken, SnapshotError> {
+fn take(url: &SecretUrl, ffmpeg: Option<Ffmpeg>) -> Result<Taken, SnapshotError> {
     let mut connection = SourceConnection::open(url)?;
-    let mut source = Source::new();
+    let mut source = Source::new().with_ffmpeg(ffmpeg);
     let (begun, mut first) = (Instant::now(), None);
     let (mut tags, mut colour, mut newest) = (Vec::new(), None, None);
     while begun.elapsed() < PATIENCE {

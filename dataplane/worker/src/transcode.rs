@@ -1,12 +1,14 @@
 //! From the tags of a stream to the tags of its renditions, sans-IO: no sockets, clocks or threads.
 //!
-//! Reading order, which is the way of a frame: [`source`] (tags are decoded; [`choice`]: which of them), [`reorder`] (pictures are put into the order of showing),
+//! Reading order, which is the way of a frame: [`source`] (tags are decoded; [`choice`]: which of them), [`reorder`] (pictures are put into the order of showing;
+//! [`late`]: those that come in that order),
 //! [`rendition`] (pictures are scaled and encoded), [`metadata`]. Before it: a stream as its node sends it; after it: a push for each
 //! rendition. [`Transcoder`] is all of it on one thread; the worker runs a [`Source`] on one and each [`Rendition`] on another.
 //!
 //! Invariants: a rendition has a keyframe exactly where its source has one, with the same decode and presentation time; decode and presentation
 //! times of all other frames are such of the source's too, in order; audio goes out as it came, behind the video that it came behind.
 mod choice;
+mod late;
 mod metadata;
 mod rendition;
 mod reorder;

@@ -55,6 +55,7 @@ impl Watch {
         } else {
             Choice::references(settings.every_ms)
         };
+        let decoding = Source::choosing(choice).with_ffmpeg(jobs.ffmpeg());
         let watching = Watching {
             id,
             stream: stream_of(&source),
@@ -63,7 +64,7 @@ impl Watch {
             reporter,
             jobs,
             over: Arc::clone(&over),
-            source: Source::choosing(choice),
+            source: decoding,
             shrinker: Shrinker::new(),
             looker: hooked.map_or_else(
                 || Looker::BuiltIn(Box::new(Detector::new(settings))),
@@ -259,7 +260,7 @@ impl Watching {
     }
 
     fn tag(&mut self, tag: SourceTag) -> Result<(), Unfit> {
-        if self.by_job && tag.is_h264_frame() {
+        if self.by_job && tag.is_frame() {
             // Who goes on by itself begins with a keyframe.
             self.source.reconnected();
             return Ok(());

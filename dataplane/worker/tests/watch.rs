@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use common::node::Node;
 use common::worker::{Worker, rendition};
 use common::{Sent, clip, usual_arguments};
+use millstream_proto::zones::Zones;
 use millstream_worker::protocol::{Change, Marks, MotionSettings, Order, Report, SecretUrl, Why, WhyEnded};
 
 const PERIOD_MS: u32 = 12_000;
@@ -20,6 +21,7 @@ const SETTINGS: MotionSettings = MotionSettings {
     timeout_ms: 60_000,
     every_ms: MotionSettings::EVERY_MS,
     keyframes_only: false,
+    zones: Zones::WHOLE,
 };
 
 /// A wall; from 5 s to 9 s of each 12 s something dark goes from left to right.

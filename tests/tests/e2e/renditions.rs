@@ -6,19 +6,23 @@ use std::time::{Duration, Instant};
 use millstream_tests::clip::Clip;
 use millstream_tests::control::Client;
 use millstream_tests::dash;
-use millstream_tests::flv::VIDEO;
+use millstream_tests::flv::{Tag, VIDEO};
 use millstream_tests::http::{Connection, Viewer, get};
 use millstream_tests::machine::Probe;
 use millstream_tests::proc;
 use millstream_tests::rtmp::{Publisher, Pushing};
 use millstream_tests::server::{Options, Server};
-use millstream_tests::tools::{Tool, ffprobe};
+use millstream_tests::tools::{Tool, ffmpeg_decodes, ffprobe, newer_push};
 use millstream_tests::{eventually, seconds};
 use serde_json::{Value, json};
 
 fn start(id: &str) -> (Server, Client) {
+    start_with(id, "")
+}
+
+fn start_with(id: &str, more: &str) -> (Server, Client) {
     let config = "[stream_defaults]\non_unpublish = \"end\"\n[webhooks]\nallow = [\"127.0.0.0/8\"]\n";
-    let server = Options::open().shards(2).config(config).start();
+    let server = Options::open().shards(2).config(&format!("{config}{more}")).start();
     let mut client = Client::admin(&server);
     let settings = json!({ "isCodec": true, "ld": true, "sd": true, "hd": true });
     let made = client.post("/api/v1/streams", &json!({ "id": id, "settings": settings })).is(201).json;
@@ -157,6 +161,8 @@ fn a_player_that_begins_with_a_rendition_finds_each_segment_from_its_delay_on() 
 fn case_17_a_rendition_has_keyframes_and_stamps_where_its_source_has_them() {
     let (server, _client) = start("cam");
     let _push = publish(&server, Clip::busy());
+    std::thread::sleep(seconds(5));
+    let newest = Viewer::watch(server.http, "cam").find("the newest keyframe", seconds(5), Tag::is_keyframe);
     let mut small = Viewer::watch(server.http, "cam/360p");
     let small = small.tags_for(seconds(8));
     let pictures: Vec<_> = small.iter().filter(|tag| tag.kind == VIDEO && tag.is_frame()).collect();
@@ -164,6 +170,8 @@ fn case_17_a_rendition_has_keyframes_and_stamps_where_its_source_has_them() {
     Viewer::assert_monotonic(&small);
     let keyframes: Vec<u32> = pictures.iter().filter(|tag| tag.is_keyframe()).map(|tag| tag.timestamp).collect();
     assert!(keyframes.windows(2).all(|pair| pair[1] - pair[0] == 1_000), "one a second: {keyframes:?}");
+    // It is made from further back, for players of HLS and DASH; who watches FLV begins where the source is.
+    assert!(keyframes[0] >= newest.timestamp, "{} and {keyframes:?}", newest.timestamp);
     assert!(small.iter().any(|tag| tag.kind != VIDEO && tag.is_frame()), "with sound");
 }
 
@@ -294,7 +302,11 @@ fn pages_offer_renditions() {
 
 #[test]
 fn of_a_stream_that_is_not_decoded_renditions_are_not_listed_and_the_reason_is_said() {
-    let (server, mut client) = start("cam");
+    let (server, mut client) = start_with("cam", "[transcode]\nffmpeg = \"off\"\n");
+    // It is said before anyone pushes.
+    let worker = worker(&mut client);
+    assert_eq!((&worker["decodes"], &worker["encoder"]), (&json!(["h264"]), &json!("openh264")), "{worker}");
+    assert!(worker["no_ffmpeg"].as_str().is_some_and(|why| why.contains("off")), "{worker}");
     let ten_bits = Clip::ten_bits();
     let _push = publish(&server, ten_bits);
     let index = text(&server, "/cam/index.m3u8");
@@ -311,6 +323,55 @@ fn of_a_stream_that_is_not_decoded_renditions_are_not_listed_and_the_reason_is_s
         assert!(refused.status == 404 && words.contains("10 bits a sample"), "{path}: {} {words}", refused.status);
     }
     assert!(workers(&server).is_empty(), "nothing is tried");
+}
+
+/// What the API says of the worker, once that is known.
+fn worker(client: &mut Client) -> Value {
+    eventually("it is known what is decoded", seconds(15), || {
+        let nodes = client.get("/api/v1/nodes").json;
+        let worker = nodes["items"][0]["worker"].clone();
+        (worker["no_ffmpeg"] != "" || worker["decodes"].as_array().is_some_and(|all| all.len() > 1)).then_some(worker)
+    })
+}
+
+#[test]
+fn hevc_and_av1_have_renditions_in_h264_where_ffmpeg_is_installed_and_none_outlives_the_server() {
+    let (server, mut client) = start_with("cam", "[transcode]\nencoder = \"ffmpeg:libx264\"\n");
+    let worker = worker(&mut client);
+    assert_eq!(worker["decodes"], json!(["h264", "h264_any", "hevc", "av1"]), "{worker}");
+    assert_eq!(worker["encoder"], "ffmpeg:libx264", "{worker}");
+    let options = "-vf scale=1280:720 -c:v libx265 -preset ultrafast -x265-params log-level=warning:pools=1:bframes=2 -c:a aac \
+                   -rtmp_enhanced_codecs hvc1";
+    let _push = newer_push(&server.push_url("cam"), options);
+    eventually("it is listed", seconds(20), || {
+        let index = get(server.http, "/cam/index.m3u8");
+        String::from_utf8_lossy(&index.body).contains("360p/").then_some(())
+    });
+    assert_eq!(ffprobe(&format!("http://{}/cam/360p/live.flv", server.http)), ["aac", "h264,640,360"]);
+    ffmpeg_decodes(&format!("http://{}/cam/360p/live.flv", server.http), 40);
+    let told = rendition(&mut client, "360p");
+    assert_eq!((&told["state"], &told["width"]), (&json!("running"), &json!(640)), "{told}");
+    // Segments are those of the source.
+    let (of_source, of_rendition) =
+        (segments(&text(&server, "/cam/video.m3u8")), segments(&text(&server, "/cam/360p/video.m3u8")));
+    assert!(of_source.0.abs_diff(of_rendition.0) <= 8 && !of_rendition.1.is_empty(), "{of_source:?} {of_rendition:?}");
+    assert!(of_rendition.1.iter().any(|line| of_source.1.contains(line)), "{of_source:?} {of_rendition:?}");
+    let picture = get(server.http, "/cam/snapshot.jpg");
+    assert!(picture.status == 200 && picture.body.starts_with(b"\xFF\xD8\xFF"), "{}", picture.status);
+    // The same of AV1.
+    let settings = json!({ "isCodec": true, "ld": true });
+    client.post("/api/v1/streams", &json!({ "id": "av1", "settings": settings })).is(201);
+    let options = "-vf scale=854:480 -c:v libsvtav1 -preset 12 -svtav1-params lp=1:pred-struct=1 -c:a aac -rtmp_enhanced_codecs av01";
+    let _other = newer_push(&server.push_url("av1"), options);
+    eventually("it is on air", seconds(20), || (get(server.http, "/av1/video.m3u8").status == 200).then_some(()));
+    assert_eq!(ffprobe(&format!("http://{}/av1/360p/live.flv", server.http)), ["aac", "h264,640,360"]);
+    let all = proc::below(server.pid());
+    assert!(
+        all.iter().filter(|pid| proc::command(**pid).contains("pipe:0")).count() >= 4,
+        "a decoder and an encoder of each"
+    );
+    drop(server.kill());
+    eventually("nobody is left", seconds(2), || all.iter().all(|pid| !proc::is_alive(*pid)).then_some(()));
 }
 
 #[test]

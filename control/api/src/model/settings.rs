@@ -10,6 +10,7 @@ use millstream_proto::limits::{PATHS_MAX, RELAYS_MAX, STREAM_KEY_BYTES_MAX};
 use millstream_proto::paths::{self, PathError};
 use millstream_proto::rtmp::address::PushAddress;
 use millstream_proto::watermark::{IMAGE_URL_BYTES_MAX, PLACE_PX_MAX, Rgba, TEXT_BYTES_MAX};
+use millstream_proto::zones::{ZONES_TEXT_BYTES_MAX, Zones};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use time::Date;
@@ -193,6 +194,13 @@ pub static FIELDS: LazyLock<Vec<Field>> = LazyLock::new(|| {
         field("motion_diff", Number(1, 255), json!(10), Motion, "how much a pixel must change, grey levels"),
         field("motion_duration", Number(1, DAY_S), json!(5), Motion, "seconds of a clip; new motion extends it"),
         field("motion_timeout", Number(1, DAY_S), json!(60), Motion, "seconds of the longest clip"),
+        field(
+            "motion_zones",
+            Checked(ZONES_TEXT_BYTES_MAX, |text| text.parse::<Zones>().map(drop).map_err(|error| error.to_string())),
+            none.clone(),
+            Motion,
+            "where in the picture motion counts: LEFT,TOP,WIDTH,HEIGHT in percent, with semicolons between; empty: everywhere",
+        ),
         field(
             "isCodec",
             Switch,

@@ -53,7 +53,7 @@ pub struct Tombstone {
 
 /// The settings that nodes are told, by their names in [`super::settings::FIELDS`]; `[[stream]]` entries of a configuration file have
 /// these too. A slate is told as well, by its content: [`crate::slates`] finds it.
-pub const OF_DATA_PLANE: [&str; 44] = [
+pub const OF_DATA_PLANE: [&str; 45] = [
     "isFlv",
     "isHls",
     "isCMAF",
@@ -70,6 +70,7 @@ pub const OF_DATA_PLANE: [&str; 44] = [
     "motion_diff",
     "motion_duration",
     "motion_timeout",
+    "motion_zones",
     "retention_days",
     "dvr_window_s",
     "isRtmps",
@@ -127,7 +128,7 @@ impl StreamRecord {
             "isVideo": stream.video, "video_time": stream.video_s,
             "isImage": stream.image, "image_time": stream.image_s,
             "isMotion": stream.motion, "motion_percent": stream.motion_percent, "motion_diff": stream.motion_diff,
-            "motion_duration": stream.motion_duration_s, "motion_timeout": stream.motion_timeout_s,
+            "motion_duration": stream.motion_duration_s, "motion_timeout": stream.motion_timeout_s, "motion_zones": stream.motion_zones,
             "dvr_window_s": stream.dvr_window_s,
             "isRtmps": stream.rtmps,
             "isRelay": !stream.relays.is_empty(), "relayURL": relay_url(&stream.relays),
@@ -187,6 +188,7 @@ impl StreamRecord {
             motion_diff: whole(&self.settings, "motion_diff").filter(|levels| *levels != MOTION_DIFF),
             motion_duration_s: whole(&self.settings, "motion_duration").filter(|s| *s != MOTION_DURATION_S),
             motion_timeout_s: whole(&self.settings, "motion_timeout").filter(|s| *s != MOTION_TIMEOUT_S),
+            motion_zones: self.settings.text("motion_zones").to_owned(),
             retention_days: whole(&self.settings, "retention_days").unwrap_or_default(),
             dvr_window_s: whole(&self.settings, "dvr_window_s").filter(|seconds| *seconds != DVR_WINDOW_S),
             rtmps: self.settings.on("isRtmps"),

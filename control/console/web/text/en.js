@@ -287,6 +287,7 @@ export default {
   set_motion_diff: 'Changed pixel, grey levels',
   set_motion_duration: 'Clip, seconds',
   set_motion_timeout: 'Longest clip, seconds',
+  set_motion_zones: 'Zones: left,top,width,height in percent; ...',
   set_isCodec: 'Transcode',
   set_codec: 'Codec',
   set_ld: '360p, 400 kbit/s',

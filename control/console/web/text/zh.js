@@ -287,6 +287,7 @@ export default {
   set_motion_diff: '像素灰度差',
   set_motion_duration: '片段秒数',
   set_motion_timeout: '最长片段秒数',
+  set_motion_zones: '区域：左,上,宽,高（百分比）；...',
   set_isCodec: '转码',
   set_codec: '编码',
   set_ld: '360p，400 kbit/s',

@@ -13,7 +13,7 @@ const GROUPS = {
   outputs: [['isFlv', 'isHls', 'isCMAF', 'isRtmps', 'isCluster'], ['hls_time', 'hls_list_size', 'flush']],
   absence: [['on_unpublish', 'slate']],
   record: [['isOnDemand', 'isVideo'], ['ondemand_time', 'video_time', 'retention_days', 'dvr_window_s']],
-  pictures: [['isImage'], ['image_time'], ['isMotion'], ['motion_percent', 'motion_diff', 'motion_duration', 'motion_timeout']],
+  pictures: [['isImage'], ['image_time'], ['isMotion'], ['motion_percent', 'motion_diff', 'motion_duration', 'motion_timeout', 'motion_zones']],
   transcode: [['isCodec', 'ld', 'sd', 'hd', 'ud'], ['codec']],
   marks: [['isWaterMark'], ['WaterMarkText', 'WaterMarkFontSize', 'WaterMarkFontColor', 'WaterMarkTop', 'WaterMarkLeft'],
     ['isImageWaterMark'], ['ImageURL', 'ImageWidth', 'ImageHeight', 'ImageTop', 'ImageLeft', 'ImageOpacity']],

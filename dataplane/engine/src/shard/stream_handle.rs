@@ -539,6 +539,9 @@ impl StreamHandle {
                 let replaced = owner.stream.publish(session, waited, now)?.map(|old| (old, before));
                 if let Some(source) = &self.source {
                     owner.stream.follow_source(source.newest_ms());
+                    let log = source.log.borrow();
+                    let newest = log.newest_start().and_then(|start| Some(log.get(start)?.block.first_ms));
+                    owner.stream.catch_up(newest);
                 }
                 self.tell_slate(owner, shard);
                 owner.holder = Some(Holder { who: who.clone(), jumps_before: owner.stream.timeline().rebases() });

@@ -122,6 +122,9 @@ pub struct Block {
     pub seq: u64,
     /// A decoder can start with its first tag, given `stream_headers`.
     pub start: bool,
+    /// A decoder can, but a viewer does not: its rendition begins behind its source and has not caught up. Not told to other nodes, nor of another
+    /// form of the block.
+    pub catching_up: bool,
     /// Headers and configurations in force at its first tag.
     pub stream_headers: Arc<StreamHeaders>,
     /// Output timeline of its first tag, milliseconds.
@@ -155,6 +158,7 @@ impl Block {
         Self {
             seq,
             start,
+            catching_up: false,
             stream_headers,
             first_ms: span_ms.0,
             last_ms: span_ms.1,
@@ -187,8 +191,21 @@ impl Block {
     fn written(&self, bytes: Bytes) -> Self {
         let Self { seq, start, first_ms, last_ms, arrived, publisher, .. } = *self;
         let (stream_headers, index) = (Arc::clone(&self.stream_headers), FrameIndex::default());
-        let (chunk, tags_at, leading_of) = (bytes, 0, None);
-        Self { seq, start, stream_headers, first_ms, last_ms, arrived, publisher, chunk, tags_at, index, leading_of }
+        let (chunk, tags_at, leading_of, catching_up) = (bytes, 0, None, false);
+        Self {
+            seq,
+            start,
+            catching_up,
+            stream_headers,
+            first_ms,
+            last_ms,
+            arrived,
+            publisher,
+            chunk,
+            tags_at,
+            index,
+            leading_of,
+        }
     }
 
     /// What [`Self::from_parts`] makes it of again, beside its public fields.
@@ -217,6 +234,7 @@ impl Block {
         Some(Self {
             seq,
             start,
+            catching_up: false,
             stream_headers,
             first_ms,
             last_ms,

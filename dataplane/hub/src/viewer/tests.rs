@@ -38,6 +38,25 @@ fn starts_at_the_newest_keyframe_in_every_form() {
 }
 
 #[test]
+fn a_rendition_that_catches_up_is_begun_where_its_source_is() {
+    let mut fixture = StreamFixture::av();
+    fixture.stream.catch_up(Some(240));
+    fixture.play(&[key(0), picture(40), key(120), picture(160)]);
+    let mut early = fixture.join(Format::Rtmp, Start::Newest);
+    assert_eq!(fixture.drain(&mut early), Fill::Wait);
+    assert!(early.got.is_empty() && fixture.log.starts().count() == 2, "who packages has them");
+    fixture.play(&[key(240), picture(280)]);
+    fixture.drain(&mut early);
+    assert_eq!(
+        (names(&early.tags()).as_str(), fixture.joined(Format::FlvPlain).as_str()),
+        ("V1 A1 K240 p280", "V1 A1 K240 p280")
+    );
+    // And from there on as ever, also where stamps begin anew.
+    fixture.play(&[key(360), picture(400)]);
+    assert_eq!(fixture.joined(Format::FlvPlain), "V1 A1 K360 p400");
+}
+
+#[test]
 fn how_far_a_viewer_is_behind() {
     let mut fixture = two_gops();
     let mut client = fixture.join(Format::Rtmp, Start::Newest);

@@ -13,6 +13,7 @@ use super::record::Deliver;
 use super::values::{self, AuthPreset, Format, Role};
 use super::{SHORT_NAMES, stream_fields};
 use crate::layers::Layers;
+use crate::settings::transcode::ffmpeg_text;
 pub(crate) use written::{file, markdown, shown};
 
 /// What a setting may be. The words are those of the error that a wrong value gets.
@@ -627,6 +628,19 @@ pub(crate) const ROWS: &[Row] = &[
         |l| texts(&l.transcode.allow),
     ),
     Row::new(
+        ("transcode", "ffmpeg"),
+        Text("auto, off, or path"),
+        "Which ffmpeg (5.1 or newer) decodes streams that the built-in decoder does not: HEVC, AV1, and H.264 that is interlaced, has more than 8 bits or another sampling than 4:2:0. \
+         auto: the one that is found in PATH, if there is one. It runs below the worker, without network and data files.",
+        |l| ffmpeg_text(&l.transcode.ffmpeg).into(),
+    ),
+    Row::new(
+        ("transcode", "encoder"),
+        Choice("openh264, ffmpeg:libx264, ffmpeg:libopenh264, ffmpeg:h264_nvenc"),
+        "What renditions are encoded with: the built-in encoder, or one of ffmpeg, which the server then does not start without.",
+        |l| l.transcode.encoder.map_or_else(|| "openh264".to_owned(), |encoder| format!("ffmpeg:{encoder}")).into(),
+    ),
+    Row::new(
         ("motion", "keyframes_only"),
         Bool,
         "Only keyframes are decoded for it: a fraction of the work, and what comes and goes between two of them is not seen.",
@@ -732,6 +746,7 @@ pub(crate) fn stream_rows() -> Vec<StreamRow> {
                 "motion_percent" => "2",
                 "motion_diff" => "10",
                 "motion_duration" => "5",
+                "motion_zones" => "\"0,50,100,50; 10,10,20,20\"",
                 "dvr_window_s" => "14400",
                 "hls_list_size" => "6",
                 "flush" => "\"balanced\"",

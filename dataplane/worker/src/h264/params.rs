@@ -2,10 +2,13 @@
 //! is made, or the job ends with a reason.
 use h264_reader::nal::sps::{ChromaFormat, FrameMbsFlags, SeqParameterSet, VuiParameters};
 use h264_reader::nal::{Nal as _, RefNal};
+use millstream_proto::codec;
 use millstream_proto::codec::avc::AvcConfig;
 use millstream_proto::limits::PARAMETER_SET_PARSED_BYTES_MAX;
+use millstream_proto::media::Codec;
 
 use super::{nal, sps};
+use crate::ffmpeg::Kind;
 use crate::picture::Colour;
 use crate::protocol::{SOURCE_HEIGHT_MAX, SOURCE_WIDTH_MAX, macroblocks};
 
@@ -25,6 +28,9 @@ pub enum Unfit {
     /// Parameter sets that cannot be read.
     #[error("the parameter sets of the video cannot be read")]
     Malformed,
+    /// What decodes it fails again and again.
+    #[error("it cannot be decoded: {0}")]
+    Failed(String),
 }
 
 /// What the parameter sets say.
@@ -46,6 +52,10 @@ pub struct Params {
     pub(crate) sets: Vec<Vec<u8>>,
     /// The same as the decoder is to see them.
     pub(crate) decoder_sets: Vec<Vec<u8>>,
+    /// What `ffmpeg` decodes; `None`: it is decoded here.
+    pub(crate) late: Option<Kind>,
+    /// The codec's record, where `ffmpeg` decodes.
+    pub(crate) record: Vec<u8>,
 }
 
 impl Params {
@@ -80,6 +90,36 @@ impl Params {
             nal_length_bytes: config.nal_length_bytes.into(),
             sets,
             decoder_sets,
+            late: None,
+            record: Vec::new(),
+        })
+    }
+
+    /// Of a stream that `ffmpeg` decodes. What its record does not say is assumed, and pictures come out as the record says they are.
+    pub(crate) fn late(kind: Kind, codec: Codec, record: &[u8]) -> Result<Self, Unfit> {
+        let shape = codec::summary(codec, record).and_then(|summary| summary.shape);
+        let (width, height) = shape.and_then(codec::Shape::picture).ok_or(Unfit::Malformed)?;
+        if width.max(height) > SOURCE_WIDTH_MAX
+            || macroblocks(width, height) > macroblocks(SOURCE_WIDTH_MAX, SOURCE_HEIGHT_MAX)
+        {
+            return Err(Unfit::TooLarge(width, height));
+        }
+        // An odd line or column is scaled away.
+        let (width, height) = (width & !1, height & !1);
+        if width < 16 || height < 16 {
+            return Err(Unfit::Malformed);
+        }
+        Ok(Self {
+            width,
+            height,
+            aspect: (1, 1),
+            colour: Colour::assumed(width, height),
+            fps: None,
+            nal_length_bytes: 4,
+            sets: Vec::new(),
+            decoder_sets: Vec::new(),
+            late: Some(kind),
+            record: record.to_vec(),
         })
     }
 }

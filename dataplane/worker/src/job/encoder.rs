@@ -19,7 +19,7 @@ pub(super) fn start(running: Arc<Running>, pieces: Receiver<Feed>, out: Sender<O
     let name = format!("encode {}", running.name);
     let encode = move || {
         let mut encoder = Encoding {
-            rendition: Rendition::new(running.target),
+            rendition: Rendition::new(running.target).with_ffmpeg(running.ffmpeg()),
             running,
             out,
             lossy: false,

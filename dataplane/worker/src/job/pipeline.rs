@@ -86,7 +86,7 @@ impl Pipeline {
             role,
             unneeded,
             outlets,
-            source: Source::new(),
+            source: Source::new().with_ffmpeg(shared.ffmpeg.clone()),
             params: None,
             metadata: None,
             audio: None,
@@ -133,7 +133,7 @@ impl Pipeline {
                 return false;
             }
             // Nobody wants pictures: who comes begins at a keyframe.
-            if !self.shared.meeting.has_wishes() && tag.is_h264_frame() {
+            if !self.shared.meeting.has_wishes() && tag.is_frame() {
                 self.source.reconnected();
                 return true;
             }
@@ -280,7 +280,7 @@ impl Pipeline {
     fn unfit(&mut self, unfit: &Unfit) -> bool {
         let why = match unfit {
             Unfit::TooLarge(..) => Why::TooLarge,
-            Unfit::Unsupported(_) | Unfit::Malformed => Why::Unsupported,
+            Unfit::Unsupported(_) | Unfit::Malformed | Unfit::Failed(_) => Why::Unsupported,
         };
         match self.role {
             Role::Joins => self.hand_over(),

@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use super::shared::Shared;
+use crate::ffmpeg::Ffmpeg;
 use crate::mark::MarkSet;
 use crate::protocol::{Rendition, Report, SecretUrl, Why};
 use crate::queue::{NotPushed, Receiver, Sender};
@@ -119,6 +120,11 @@ impl Running {
     /// What is drawn over its pictures.
     pub(super) fn marks(&self) -> Option<Arc<MarkSet>> {
         self.shared.marks()
+    }
+
+    /// What may encode in place of OpenH264.
+    pub(super) fn ffmpeg(&self) -> Option<Ffmpeg> {
+        self.shared.ffmpeg.clone()
     }
 
     pub(super) fn job(&self) -> u64 {

@@ -3,6 +3,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 
 use super::meeting::Meeting;
+use crate::ffmpeg::Ffmpeg;
 use crate::mark::MarkSet;
 use crate::net::source::stream_of;
 use crate::picture::{Colour, Picture};
@@ -20,10 +21,11 @@ pub(super) struct Shared {
     over: AtomicBool,
     pub(super) meeting: Meeting,
     marks: Mutex<Option<Arc<MarkSet>>>,
+    pub(super) ffmpeg: Option<Ffmpeg>,
 }
 
 impl Shared {
-    pub(super) fn new(id: u64, source: SecretUrl, reporter: Reporter) -> Self {
+    pub(super) fn new(id: u64, source: SecretUrl, reporter: Reporter, ffmpeg: Option<Ffmpeg>) -> Self {
         Self {
             id,
             source,
@@ -31,6 +33,7 @@ impl Shared {
             over: AtomicBool::new(false),
             meeting: Meeting::default(),
             marks: Mutex::default(),
+            ffmpeg,
         }
     }
 
@@ -65,18 +68,31 @@ impl Shared {
 
 /// The jobs that stand, for whoever wants a picture that is decoded anyway. Cheap to clone.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Jobs(Arc<Mutex<Vec<Weak<Shared>>>>);
+pub(crate) struct Jobs {
+    standing: Arc<Mutex<Vec<Weak<Shared>>>>,
+    ffmpeg: Option<Ffmpeg>,
+}
 
 impl Jobs {
+    /// Without any; with an `ffmpeg` that decodes and encodes for them.
+    pub(crate) fn new(ffmpeg: Option<Ffmpeg>) -> Self {
+        Self { standing: Arc::default(), ffmpeg }
+    }
+
+    /// What decodes and encodes beside OpenH264.
+    pub(crate) fn ffmpeg(&self) -> Option<Ffmpeg> {
+        self.ffmpeg.clone()
+    }
+
     pub(super) fn add(&self, job: &Arc<Shared>) {
-        let mut jobs = lock(&self.0);
+        let mut jobs = lock(&self.standing);
         jobs.retain(|job| job.strong_count() > 0);
         jobs.push(Arc::downgrade(job));
     }
 
     /// The newest picture of a stream that a job is made of, its colours and when it is shown, if it is fresh. `stream`: see [`stream_of`].
     pub(crate) fn newest(&self, stream: &str) -> Option<(Arc<Picture>, Colour, u32)> {
-        let jobs = lock(&self.0);
+        let jobs = lock(&self.standing);
         let standing = jobs.iter().filter_map(Weak::upgrade).filter(|job| !job.is_over());
         standing.into_iter().find_map(|job| (stream_of(&job.source) == stream).then(|| job.meeting.newest())?)
     }

@@ -2,6 +2,7 @@
 //! [`super::regions`].
 use super::background::{Background, PARTS};
 use super::luma::{HEIGHT, Luma, WIDTH};
+use millstream_proto::zones::{Zone, Zones};
 
 /// Pixels of a cell, across and down.
 pub(super) const CELL: usize = 10;
@@ -73,10 +74,31 @@ impl Compared {
         Self { cells }
     }
 
+    /// Leaves out what differs elsewhere.
+    pub(super) fn keep(&mut self, watched: &[bool; CELLS]) {
+        for (cell, _) in self.cells.iter_mut().zip(watched).filter(|(_, watched)| !**watched) {
+            *cell = Cell::default();
+        }
+    }
+
     /// Cells that have changed since the frame before.
     pub(super) fn cells_of_frame_before(&self) -> usize {
         self.cells.iter().filter(|cell| cell.from_before >= FRAME_CELL_PIXELS).count()
     }
+}
+
+/// Cells in which motion counts: those whose middle is in a zone, or in which the middle of one is.
+pub(super) fn watched(zones: Zones) -> [bool; CELLS] {
+    let (across, down) = (100.0 / ACROSS as f64, 100.0 / DOWN as f64);
+    std::array::from_fn(|at| {
+        let (left, top) = ((at % ACROSS) as f64 * across, (at / ACROSS) as f64 * down);
+        let is_of = |zone: Zone| {
+            let (x, y) = zone.middle();
+            let holds = (left..left + across).contains(&x) && (top..top + down).contains(&y);
+            holds || zone.contains(left + across / 2.0, top + down / 2.0)
+        };
+        zones.is_whole() || zones.iter().any(is_of)
+    })
 }
 
 impl Sums {

@@ -189,6 +189,8 @@ fn note(tally: &mut HookTally, call: Call<'_>) {
 mod tests {
     use std::sync::Mutex;
 
+    use millstream_proto::zones::Zones;
+
     use super::*;
     use crate::motion::PIXELS;
     use crate::protocol::{Region, WhyEnded};
@@ -238,6 +240,7 @@ mod tests {
             timeout_ms: 2_000,
             every_ms: MotionSettings::EVERY_MS,
             keyframes_only: false,
+            zones: Zones::WHOLE,
         }
     }
 

@@ -7,6 +7,7 @@ use crate::codec::decode::Decoder;
 use crate::codec::encode;
 use crate::h264::nal;
 use crate::picture::Colour;
+use millstream_proto::zones::Zones;
 
 const EVERY_MS: i64 = MotionSettings::EVERY_MS as i64;
 /// Motion is to be told so soon after it begins, at the latest.
@@ -22,6 +23,7 @@ fn settings(percent: u8) -> MotionSettings {
         timeout_ms: 60_000,
         every_ms: MotionSettings::EVERY_MS,
         keyframes_only: false,
+        zones: Zones::WHOLE,
     }
 }
 
@@ -219,4 +221,34 @@ fn motion_that_goes_on_is_cut_into_events_that_follow_each_other() {
         assert!(before_ms <= after_ms && began != begins, "{told:?}");
         assert!(!began || after_ms - before_ms == 3_000, "each lasts as long as it may: {told:?}");
     }
+}
+
+/// What moves outside of the zones is no motion, and of what moves inside a share of them is enough.
+#[test]
+fn motion_counts_in_its_zones_alone() {
+    let frame = |n: i64| {
+        let wall = (0..PIXELS).map(|at| 60 + ((at % WIDTH * 7) ^ (at / WIDTH * 13)) as u8 % 64);
+        let mut pixels: Vec<u8> = wall.collect();
+        // Something of 24 x 24 pixels goes to the right, within the left half of the picture.
+        for (at, pixel) in pixels.iter_mut().enumerate().filter(|_| (15..40).contains(&n)) {
+            let (x, y) = ((at % WIDTH) as i64, at / WIDTH);
+            if (30..54).contains(&y) && (2 * (n - 15)..2 * (n - 15) + 24).contains(&x) {
+                *pixel = 200 + (x + y as i64) as u8 % 20;
+            }
+        }
+        Luma::new(pixels).unwrap()
+    };
+    let events = |zones: &str, percent: u8| {
+        let mut detector = Detector::new(MotionSettings { zones: zones.parse().unwrap(), ..settings(percent) });
+        let changes = (0..60).filter_map(|n| detector.push(&frame(n), n * EVERY_MS));
+        changes.filter(|change| matches!(change, Change::Started { .. })).count()
+    };
+    assert_eq!(
+        [events("", 2), events("0,0,50,100", 2), events("50,0,50,100", 2), events("0,70,100,30", 2)],
+        [1, 1, 0, 0]
+    );
+    // It is 4 % of the picture, and 8 % of its left half.
+    assert_eq!([events("", 6), events("0,0,50,100", 6), events("0,0,50,100; 50,0,50,100", 6)], [0, 1, 0]);
+    // One that is smaller than a cell counts as one.
+    assert_eq!(compare::watched("50,50,1,1".parse().unwrap()).iter().filter(|is| **is).count(), 1);
 }

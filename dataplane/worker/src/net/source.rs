@@ -43,9 +43,15 @@ pub(crate) struct SourceTag {
 }
 
 impl SourceTag {
-    /// A frame of H.264 as FLV has had it ever since.
-    pub(crate) fn is_h264_frame(&self) -> bool {
-        self.kind == TagKind::Video && matches!(*self.body, [first, 1, ..] if first & 0x8F == 7)
+    /// A frame of video, and no configuration.
+    pub(crate) fn is_frame(&self) -> bool {
+        // As FLV has had it ever since (7 is H.264), and by FourCC: `CodedFrames` and `CodedFramesX`.
+        self.kind == TagKind::Video
+            && match *self.body {
+                [first, 1, ..] if first & 0x8F == 7 => true,
+                [first, ..] => first & 0x80 != 0 && matches!(first & 0x0F, 1 | 3),
+                [] => false,
+            }
     }
 }
 

@@ -1,6 +1,7 @@
 //! Motion as node and worker speak of it: what is looked for, and what was seen. Before it: the record of a stream; after it: the detector
 //! (`crate::motion`), and what it tells.
-use serde::{Deserialize, Serialize};
+use millstream_proto::zones::Zones;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// What counts as motion, how long an event lasts, and what is decoded for it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -19,6 +20,22 @@ pub struct MotionSettings {
     /// Keyframes alone are decoded.
     #[serde(default)]
     pub keyframes_only: bool,
+    /// Where it counts; a hook sees the whole picture.
+    #[serde(
+        default,
+        skip_serializing_if = "Zones::is_whole",
+        serialize_with = "write_zones",
+        deserialize_with = "read_zones"
+    )]
+    pub zones: Zones,
+}
+
+fn write_zones<S: Serializer>(zones: &Zones, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(zones)
+}
+
+fn read_zones<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Zones, D::Error> {
+    String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
 }
 
 const fn every_ms() -> u32 {

@@ -81,6 +81,7 @@ fn motion_round_trips_and_its_newer_words_cost_no_more_than_themselves() {
         timeout_ms: 60_000,
         every_ms: 200,
         keyframes_only: true,
+        zones: "0,50,100,50; 1,2,3,4".parse().unwrap(),
     };
     let watch = Order::Watch {
         watch: 3,

@@ -3,6 +3,7 @@
 //!
 //! Every picture has the stamps that the source gave it, and a keyframe is where the source has one; so the segments of all renditions begin
 //! and end at the same times.
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -13,9 +14,11 @@ use super::metadata;
 use super::{Piece, Shown};
 use crate::codec::encode::{EncodeError, Encoded, Encoder, Settings};
 use crate::codec::scale::Scaler;
+use crate::ffmpeg::encode::LateEncoder;
+use crate::ffmpeg::{Ffmpeg, FfmpegError};
 use crate::h264::params::Params;
 use crate::mark::{MarkSet, Overlay};
-use crate::picture::fit;
+use crate::picture::{Picture, fit};
 
 /// Where nothing says a frame rate.
 const FPS_ASSUMED: f64 = 30.0;
@@ -23,6 +26,8 @@ const FPS_ASSUMED: f64 = 30.0;
 const FPS_OFF: f64 = 0.1;
 /// Frames over which a rate is measured.
 const FPS_FRAMES_MIN: u32 = 8;
+/// Encoders of `ffmpeg` that fail one behind the other, without a picture between them.
+const FAILURES_MAX: u32 = 3;
 /// Composition times that fit into a tag.
 const CTS_MS: std::ops::RangeInclusive<i64> = -(1 << 23)..=(1 << 23) - 1;
 
@@ -86,10 +91,49 @@ pub struct RenditionStats {
 
 /// An encoder at work, and what it was made for.
 struct Running {
-    encoder: Encoder,
+    coder: Coder,
     scaler: Scaler,
     settings: Settings,
-    record: Vec<u8>,
+    /// Pictures that the encoder has.
+    under_way: VecDeque<Stamps>,
+}
+
+/// Who encodes.
+enum Coder {
+    /// Each picture comes back at once.
+    Own(Box<Encoder>),
+    /// It may come later.
+    Late(Box<LateEncoder>),
+}
+
+/// A picture's place on the source's timeline.
+#[derive(Clone, Copy, Debug)]
+struct Stamps {
+    dts_ms: i64,
+    pts_ms: i64,
+    keyframe: bool,
+}
+
+impl Coder {
+    fn new(settings: Settings, ffmpeg: Option<&Ffmpeg>) -> Result<Self, Failed> {
+        Ok(match ffmpeg.and_then(|ffmpeg| ffmpeg.encoder(settings)) {
+            Some(encoder) => Self::Late(Box::new(encoder.map_err(Failed::Late)?)),
+            None => Self::Own(Box::new(Encoder::new(settings).map_err(Failed::Own)?)),
+        })
+    }
+
+    fn encode(&mut self, picture: &Picture, pts_ms: i64, idr: bool) -> Result<Vec<Encoded>, Failed> {
+        Ok(match self {
+            Self::Own(encoder) => vec![encoder.encode(picture, pts_ms, idr).map_err(Failed::Own)?],
+            Self::Late(encoder) => encoder.encode(picture, pts_ms, idr).map_err(Failed::Late)?,
+        })
+    }
+}
+
+/// Whose fault it is.
+enum Failed {
+    Own(EncodeError),
+    Late(FfmpegError),
 }
 
 /// One rendition. Sans-IO: pieces go in, tags come out.
@@ -100,6 +144,10 @@ pub struct Rendition {
     metadata: Option<Bytes>,
     audio: Option<Bytes>,
     running: Option<Running>,
+    /// What the newest configuration says.
+    record: Vec<u8>,
+    ffmpeg: Option<Ffmpeg>,
+    failures: u32,
     /// The source has other parameter sets since the encoder was made.
     renew: bool,
     /// Tags go out.
@@ -121,6 +169,9 @@ impl Rendition {
             metadata: None,
             audio: None,
             running: None,
+            record: Vec::new(),
+            ffmpeg: None,
+            failures: 0,
             renew: false,
             begun: false,
             fps: Fps::default(),
@@ -128,6 +179,11 @@ impl Rendition {
             marks: None,
             overlay: None,
         }
+    }
+
+    /// The same, with an `ffmpeg` that may encode.
+    pub(crate) fn with_ffmpeg(self, ffmpeg: Option<Ffmpeg>) -> Self {
+        Self { ffmpeg, ..self }
     }
 
     /// What is drawn over pictures from the next one on.
@@ -209,14 +265,25 @@ impl Rendition {
                 colour: params.colour,
             };
             if self.renew || self.running.as_ref().is_none_or(|running| running.settings != settings) {
-                let record = self.running.take().map(|running| running.record).unwrap_or_default();
+                if let Some(Running { coder: Coder::Late(encoder), mut under_way, .. }) = self.running.take() {
+                    for encoded in encoder.finish() {
+                        self.give(under_way.pop_front(), &encoded, tags);
+                    }
+                }
+                let coder = match Coder::new(settings, self.ffmpeg.as_ref()) {
+                    Ok(coder) => coder,
+                    Err(Failed::Late(error)) => return self.failed(&error),
+                    Err(Failed::Own(error)) => return Err(error.into()),
+                };
                 let scaler = Scaler::new(settings.width, settings.height);
-                self.running = Some(Running { encoder: Encoder::new(settings)?, scaler, settings, record });
+                self.running = Some(Running { coder, scaler, settings, under_way: VecDeque::new() });
                 self.renew = false;
                 self.overlay = None;
             }
         }
-        let Some(running) = self.running.as_mut().filter(|_| self.begun || shown.keyframe) else { return Ok(()) };
+        // Nothing goes before a keyframe; the first one may still be with an encoder that gives it later.
+        let is_let_in = |running: &&mut Running| self.begun || shown.keyframe || !running.under_way.is_empty();
+        let Some(running) = self.running.as_mut().filter(is_let_in) else { return Ok(()) };
         let failed = || EncodeError("the picture cannot be scaled".to_owned());
         let same = (shown.picture.width(), shown.picture.height()) == (running.settings.width, running.settings.height);
         let scaled = if same { None } else { Some(running.scaler.scale(&shown.picture).ok_or_else(failed)?) };
@@ -239,30 +306,57 @@ impl Rendition {
             None => scaled,
         };
         let picture = own.as_ref().unwrap_or(&shown.picture);
-        let encoded = running.encoder.encode(picture, shown.pts_ms, shown.keyframe)?;
-        if encoded.frame.is_empty() {
-            self.stats.skipped += 1;
-            // Without its keyframe nothing of a GOP can be decoded.
-            self.begun &= !shown.keyframe;
-            return Ok(());
+        let Shown { dts_ms, pts_ms, keyframe, .. } = *shown;
+        running.under_way.push_back(Stamps { dts_ms, pts_ms, keyframe });
+        let made = match running.coder.encode(picture, pts_ms, keyframe) {
+            Ok(made) => made,
+            Err(Failed::Late(error)) => return self.failed(&error),
+            Err(Failed::Own(error)) => return Err(error.into()),
+        };
+        for encoded in made {
+            let stamps = self.running.as_mut().and_then(|running| running.under_way.pop_front());
+            self.give(stamps, &encoded, tags);
         }
-        self.stats.encoded += 1;
-        if encoded.idr {
-            self.headers(shown, &encoded, tags);
-        }
-        tags.push(frame_tag(shown, &encoded));
         Ok(())
     }
 
+    /// An encoder is lost with what it holds; the next keyframe gets another one, unless that is of no use.
+    fn failed(&mut self, error: &FfmpegError) -> Result<(), RenditionError> {
+        tracing::warn!(%error, "an encoder is lost");
+        self.running = None;
+        self.failures += 1;
+        // One that hangs has cost seconds.
+        if self.failures < FAILURES_MAX && !matches!(error, FfmpegError::Hangs(_)) {
+            return Ok(());
+        }
+        Err(EncodeError(error.to_string()).into())
+    }
+
+    /// Gives out a picture that is encoded.
+    fn give(&mut self, stamps: Option<Stamps>, encoded: &Encoded, tags: &mut Vec<Tag>) {
+        let Some(stamps) = stamps else { return };
+        if encoded.frame.is_empty() {
+            self.stats.skipped += 1;
+            // Without its keyframe nothing of a GOP can be decoded.
+            self.begun &= !stamps.keyframe;
+            return;
+        }
+        self.failures = 0;
+        self.stats.encoded += 1;
+        if encoded.idr {
+            self.headers(stamps, encoded, tags);
+        }
+        tags.push(frame_tag(stamps, encoded));
+    }
+
     /// What goes before a keyframe: everything before the first one, and later a changed configuration alone.
-    fn headers(&mut self, shown: &Shown, encoded: &Encoded, tags: &mut Vec<Tag>) {
-        let timestamp_ms = shown.dts_ms as u32;
+    fn headers(&mut self, stamps: Stamps, encoded: &Encoded, tags: &mut Vec<Tag>) {
+        let timestamp_ms = stamps.dts_ms as u32;
         let begins = !std::mem::replace(&mut self.begun, true);
         let Some(record) = avc::record(&[&encoded.sps], &[&encoded.pps]) else { return };
-        let Some(running) = &mut self.running else { return };
-        let changed = running.record != record;
-        running.record = record;
-        let header = [&[0x17, 0, 0, 0, 0][..], &running.record].concat();
+        let changed = self.record != record;
+        self.record = record;
+        let header = [&[0x17, 0, 0, 0, 0][..], &self.record].concat();
         if begins || changed {
             tags.push(self.metadata_tag());
             tags.push(Tag { kind: TagKind::Video, timestamp_ms, body: header.into(), role: TagRole::VideoHeader });
@@ -278,12 +372,12 @@ impl Rendition {
     }
 }
 
-fn frame_tag(shown: &Shown, encoded: &Encoded) -> Tag {
-    let cts_ms = (shown.pts_ms - shown.dts_ms).clamp(*CTS_MS.start(), *CTS_MS.end());
+fn frame_tag(stamps: Stamps, encoded: &Encoded) -> Tag {
+    let cts_ms = (stamps.pts_ms - stamps.dts_ms).clamp(*CTS_MS.start(), *CTS_MS.end());
     let [_, high, middle, low] = (cts_ms as i32).to_be_bytes();
     let (first, role) = if encoded.idr { (0x17, TagRole::Keyframe) } else { (0x27, TagRole::Frame) };
     let body = [&[first, 1, high, middle, low][..], &encoded.frame].concat().into();
-    Tag { kind: TagKind::Video, timestamp_ms: shown.dts_ms as u32, body, role }
+    Tag { kind: TagKind::Video, timestamp_ms: stamps.dts_ms as u32, body, role }
 }
 
 /// Measures the frame rate from keyframe to keyframe.

@@ -10,8 +10,11 @@ use millstream_proto::media::{Codec, CodecConfig, Frame, MediaEvent, Skipped, Ta
 
 use super::Piece;
 use super::choice::{Choice, Wish};
+use super::late::Late;
 use super::reorder::{Ordered, Reorder, Shown};
 use crate::codec::decode::Decoder;
+use crate::ffmpeg::decode::LateDecoder;
+use crate::ffmpeg::{Ffmpeg, FfmpegError, Kind};
 use crate::h264::entry::Entry;
 use crate::h264::nal;
 use crate::h264::params::{Params, Unfit};
@@ -19,6 +22,9 @@ use crate::picture::Picture;
 
 /// A keyframe that is so far behind what has gone out begins a new timeline; one that is less far behind is sent again, by a new connection.
 const NEW_TIMELINE_MS: i64 = 30_000;
+
+/// Decoders of `ffmpeg` that fail one behind the other, without a picture between them.
+const FAILURES_MAX: u32 = 3;
 
 /// What was counted of a source.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -47,6 +53,12 @@ pub struct Source {
     choice: Choice,
     newest_ms: i64,
     stats: SourceStats,
+    /// What decodes what is not decoded here.
+    ffmpeg: Option<Ffmpeg>,
+    late_decoder: Option<LateDecoder>,
+    /// In place of `reorder`, while that decodes.
+    late: Late<Piece>,
+    failures: u32,
 }
 
 impl Source {
@@ -58,6 +70,11 @@ impl Source {
     /// A source of which only some pictures are wanted. They come out as soon as they are decoded.
     pub fn choosing(choice: Choice) -> Self {
         Self { choice, ..Self::default() }
+    }
+
+    /// The same, with an `ffmpeg` for what is not decoded here.
+    pub(crate) fn with_ffmpeg(self, ffmpeg: Option<Ffmpeg>) -> Self {
+        Self { ffmpeg, ..self }
     }
 
     /// Takes the next tag. An error says that this stream is not decoded here, whatever else comes.
@@ -91,7 +108,13 @@ impl Source {
 
     /// The next piece, in the order in which it goes out.
     pub fn poll(&mut self) -> Option<Piece> {
-        Some(match self.reorder.poll()? {
+        // What is left of the decoder before goes first.
+        let ordered = if self.is_late() {
+            self.reorder.poll().or_else(|| self.late.poll())
+        } else {
+            self.late.poll().or_else(|| self.reorder.poll())
+        };
+        Some(match ordered? {
             Ordered::Picture(shown) => Piece::Picture(shown),
             Ordered::Passed(piece) => piece,
         })
@@ -101,11 +124,14 @@ impl Source {
     pub fn reconnected(&mut self) {
         self.decoder = None;
         self.reorder.drop_waiting();
+        self.late_decoder = None;
+        self.late.lose();
     }
 
     /// Nothing more comes: what waits goes out.
     pub fn finish(&mut self) {
         self.reorder.release_all();
+        self.finish_late();
     }
 
     /// Decode time of the newest frame, milliseconds on the source's timeline.
@@ -119,7 +145,16 @@ impl Source {
     }
 
     fn pass(&mut self, piece: Piece) {
-        self.reorder.pass(self.newest_ms, piece);
+        if self.is_late() {
+            self.late.pass(piece);
+        } else {
+            self.reorder.pass(self.newest_ms, piece);
+        }
+    }
+
+    /// Whether `ffmpeg` decodes what comes.
+    fn is_late(&self) -> bool {
+        self.params.as_ref().is_some_and(|params| params.late.is_some())
     }
 
     fn config(&mut self, config: CodecConfig) -> Result<(), Unfit> {
@@ -129,15 +164,27 @@ impl Source {
                 Ok(())
             }
             (Track::Video, Codec::Avc) => {
-                self.params_next = Some(Arc::new(Params::read(config.record())?));
+                let params = match Params::read(config.record()) {
+                    Err(Unfit::Unsupported(_)) if self.ffmpeg.is_some() => {
+                        Params::late(Kind::H264, Codec::Avc, config.record())
+                    }
+                    read => read,
+                };
+                self.params_next = Some(Arc::new(params?));
                 Ok(())
             }
-            (Track::Video, codec) => Err(Unfit::Unsupported(name(codec).to_owned())),
+            (Track::Video, codec) => match Kind::of(codec).filter(|_| self.ffmpeg.is_some()) {
+                Some(kind) => {
+                    self.params_next = Some(Arc::new(Params::late(kind, codec, config.record())?));
+                    Ok(())
+                }
+                None => Err(Unfit::Unsupported(name(codec).to_owned())),
+            },
         }
     }
 
     fn video(&mut self, frame: &Frame) -> Result<(), Unfit> {
-        if frame.codec != Codec::Avc {
+        if frame.codec != Codec::Avc && self.ffmpeg.is_none() {
             return Err(Unfit::Unsupported(name(frame.codec).to_owned()));
         }
         let pts_ms = frame.dts_ms.saturating_add(frame.cts_ms.into());
@@ -145,6 +192,9 @@ impl Source {
             self.keyframe(pts_ms);
         }
         let Some(params) = self.params.clone() else { return Ok(()) };
+        if let Some(kind) = params.late {
+            return self.late_video(&params, kind, frame, pts_ms);
+        }
         if self.entry.is_some() && !frame.keyframe && self.entered_ms.is_some_and(|entered_ms| pts_ms < entered_ms) {
             // A leading picture of the GOP that was entered: what it refers to was never here.
             return Ok(());
@@ -177,14 +227,75 @@ impl Source {
         Ok(())
     }
 
+    /// Has `ffmpeg` decode a frame. What comes of it, or of those before it, is taken at once.
+    fn late_video(&mut self, params: &Params, kind: Kind, frame: &Frame, pts_ms: i64) -> Result<(), Unfit> {
+        let wish = self.choice.of(frame.keyframe, pts_ms, || true);
+        if wish == Wish::Leave {
+            return Ok(());
+        }
+        if self.late_decoder.is_none() {
+            let Some(ffmpeg) = self.ffmpeg.as_ref().filter(|_| frame.keyframe) else {
+                self.stats.lost += 1;
+                return Ok(());
+            };
+            match ffmpeg.decoder(params, kind) {
+                Ok(decoder) => self.late_decoder = Some(decoder),
+                Err(error) => return self.late_failed(&error),
+            }
+        }
+        self.late.push(frame.dts_ms, pts_ms, frame.keyframe, wish != Wish::Pass);
+        let Some(decoder) = self.late_decoder.as_mut() else { return Ok(()) };
+        if let Err(error) = decoder.push(frame.data(), pts_ms, frame.keyframe) {
+            return self.late_failed(&error);
+        }
+        self.take_late();
+        Ok(())
+    }
+
+    fn take_late(&mut self) {
+        while let Some((pts_ms, picture)) = self.late_decoder.as_mut().and_then(LateDecoder::poll) {
+            self.stats.decoded += 1;
+            self.failures = 0;
+            self.late.show(pts_ms, picture);
+        }
+    }
+
+    fn finish_late(&mut self) {
+        if let Some(decoder) = &mut self.late_decoder {
+            decoder.finish();
+            self.take_late();
+            self.late_decoder = None;
+        }
+        self.late.lose();
+    }
+
+    /// A decoder is lost with what it holds; the next keyframe gets another one, unless that is of no use.
+    fn late_failed(&mut self, error: &FfmpegError) -> Result<(), Unfit> {
+        tracing::warn!(%error, "a decoder is lost");
+        self.stats.lost += 1;
+        self.late_decoder = None;
+        self.late.lose();
+        self.failures += 1;
+        // One that hangs has cost seconds.
+        if self.failures >= FAILURES_MAX || matches!(error, FfmpegError::Hangs(_)) {
+            Err(Unfit::Failed(error.to_string()))
+        } else {
+            Ok(())
+        }
+    }
+
     /// What changes where a decoder can start.
     fn keyframe(&mut self, pts_ms: i64) {
-        if self.reorder.shown_ms().is_some_and(|shown_ms| pts_ms < shown_ms - NEW_TIMELINE_MS) {
+        if self.reorder.shown_ms().max(self.late.shown_ms()).is_some_and(|shown_ms| pts_ms < shown_ms - NEW_TIMELINE_MS)
+        {
             self.reorder.restart();
+            self.late_decoder = None;
+            self.late.restart();
         }
         if let Some(params) = self.params_next.take() {
             self.reorder.release_all();
             self.decoder = None;
+            self.finish_late();
             self.params = Some(Arc::clone(&params));
             self.pass(Piece::Params(params));
         }

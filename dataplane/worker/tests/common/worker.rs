@@ -20,6 +20,11 @@ impl Worker {
         Self::of(&mut Command::new(env!("CARGO_BIN_EXE_millstream-worker")))
     }
 
+    /// A worker with an `ffmpeg`, and perhaps an encoder of it.
+    pub(crate) fn start_with(ffmpeg: &str, encoder: Option<&str>) -> Self {
+        Self::of(Command::new(env!("CARGO_BIN_EXE_millstream-worker")).arg("").arg(ffmpeg).args(encoder))
+    }
+
     /// A worker that has one core.
     pub(crate) fn start_on_one_core() -> Self {
         Self::of(Command::new("taskset").args(["-c", "0", env!("CARGO_BIN_EXE_millstream-worker")]))

@@ -1,0 +1,51 @@
+//! Encoders of an `ffmpeg` that a worker uses, by name. Before it: the operator's setting; after it: the arguments of a child (`crate::ffmpeg`).
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+/// An encoder of `ffmpeg` that makes H.264 picture by picture.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum EncoderName {
+    /// x264.
+    Libx264,
+    /// OpenH264, as `ffmpeg` has it.
+    Libopenh264,
+    /// The encoder of NVIDIA's graphics cards.
+    H264Nvenc,
+}
+
+/// A name that is none of them.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("{0:?} is no encoder of ffmpeg that is used here; give one of libx264, libopenh264, h264_nvenc")]
+pub struct NoEncoder(String);
+
+impl EncoderName {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Libx264, Self::Libopenh264, Self::H264Nvenc];
+
+    /// As `ffmpeg -encoders` lists it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Libx264 => "libx264",
+            Self::Libopenh264 => "libopenh264",
+            Self::H264Nvenc => "h264_nvenc",
+        }
+    }
+}
+
+impl fmt::Display for EncoderName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for EncoderName {
+    type Err = NoEncoder;
+
+    fn from_str(text: &str) -> Result<Self, NoEncoder> {
+        Self::ALL.into_iter().find(|name| name.as_str() == text).ok_or_else(|| NoEncoder(text.to_owned()))
+    }
+}
