@@ -11,6 +11,7 @@ mod child;
 mod confine;
 pub(crate) mod decode;
 pub(crate) mod encode;
+mod error;
 mod lag;
 mod matroska;
 mod spec;
@@ -23,12 +24,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::codec::encode::Settings;
+use crate::h264::params::{Kind, Params};
 use crate::protocol::EncoderName;
-use crate::transcode::Params;
 pub use confine::become_ffmpeg;
 use decode::LateDecoder;
 use encode::LateEncoder;
-pub(crate) use spec::Kind;
+pub use error::FfmpegError;
 use spec::{Decode, Encode, What};
 use starter::Starter;
 pub use starter::serve as serve_starter;
@@ -48,24 +49,6 @@ pub struct FfmpegSettings {
 pub const STARTER: &str = "--ffmpeg-starter";
 /// The flag before the path of the program that a child becomes; its arguments follow behind `--`.
 pub const CHILD: &str = "--ffmpeg-child";
-
-/// Why a child is of no use.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum FfmpegError {
-    /// There is none.
-    #[error("ffmpeg cannot be started: {0}")]
-    Start(String),
-    /// It has ended, and what it said last.
-    #[error("ffmpeg ended: {0}")]
-    Ended(String),
-    /// It takes or gives nothing.
-    #[error("ffmpeg has given nothing for {0} s, and was ended")]
-    Hangs(u64),
-    /// What it gives is not what was asked for.
-    #[error("ffmpeg gives what was not asked for ({0}), and was ended")]
-    Garbage(&'static str),
-}
 
 /// An `ffmpeg` that can be started. Cheap to clone.
 #[derive(Clone)]

@@ -295,7 +295,8 @@ mod tests {
             Shape::Labels => json!({ "site": "lobby" }),
             Shape::PushAddresses(_) => json!(ADDRESS),
             Shape::Checked(_, check) => {
-                let checked = ["red", "https://example.org/a.png"].into_iter().find(|text| check(text).is_ok());
+                let checked =
+                    ["red", "https://example.org/a.png", "0,50,100,50"].into_iter().find(|text| check(text).is_ok());
                 json!(checked)
             }
             Shape::Paths(check) => {

@@ -41,8 +41,7 @@ pub(crate) fn encoder(text: &str) -> Result<Option<EncoderName>, String> {
     if text == "openh264" {
         return Ok(None);
     }
-    let known = || EncoderName::ALL.map(|name| format!("\"ffmpeg:{name}\"")).join(", ");
+    let known = EncoderName::ALL.map(|name| format!(", ffmpeg:{name}")).concat();
     let name = text.strip_prefix("ffmpeg:").and_then(|name| name.parse().ok());
-    name.map(Some)
-        .ok_or_else(|| format!("{text:?} is no encoder of renditions; give \"openh264\" or one of {}", known()))
+    name.map(Some).ok_or_else(|| format!("{text:?} is no encoder of renditions; give one of openh264{known}"))
 }

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
-use super::FfmpegError;
+use super::error::FfmpegError;
 use super::lag::{HANGS, Lag, UNDER_WAY_MAX};
 use super::starter::Killer;
 use crate::queue::lock;

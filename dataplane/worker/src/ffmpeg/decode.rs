@@ -6,10 +6,10 @@ use std::io::Read as _;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
 use std::time::Duration;
 
-use super::FfmpegError;
 use super::child::{Output, Running};
+use super::error::FfmpegError;
 use super::matroska::{Head, before_frame};
-use super::spec::Kind;
+use crate::h264::params::Kind;
 use crate::picture::Picture;
 
 /// Ticks of a second in what it reads.

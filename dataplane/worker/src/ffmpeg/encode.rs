@@ -13,8 +13,8 @@ use millstream_proto::codec::avc::AvcConfig;
 use millstream_proto::flv::{Item, Reader};
 use millstream_proto::media::TagKind;
 
-use super::FfmpegError;
 use super::child::{Output, Running};
+use super::error::FfmpegError;
 use super::matroska::{Head, before_frame};
 use super::spec::TICKS;
 use crate::codec::encode::Encoded;

@@ -1,7 +1,6 @@
 //! What a child is to do, and the arguments that this makes. Before it: a worker's wish, which a starter reads; after it: the command line of `ffmpeg`.
 //!
 //! A starter gets numbers and words, and no arguments: a worker that was taken over cannot have anything else started.
-use millstream_proto::media::Codec;
 use serde::{Deserialize, Serialize};
 
 use crate::picture::Colour;
@@ -24,25 +23,6 @@ const fn options(encoder: EncoderName) -> &'static str {
         EncoderName::Libopenh264 => "-allow_skip_frames 0 -g 1000000",
         EncoderName::H264Nvenc => {
             "-preset p4 -tune ull -rc cbr -delay 0 -zerolatency 1 -forced-idr 1 -no-scenecut 1 -g 1000000"
-        }
-    }
-}
-
-/// What comes in frames that a child decodes.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Kind {
-    H264,
-    Hevc,
-    Av1,
-}
-
-impl Kind {
-    pub(crate) const fn of(codec: Codec) -> Option<Self> {
-        match codec {
-            Codec::Avc => Some(Self::H264),
-            Codec::Hevc => Some(Self::Hevc),
-            Codec::Av1 => Some(Self::Av1),
-            _ => None,
         }
     }
 }

@@ -21,8 +21,9 @@ use rustix::process::{Signal, nice, set_parent_process_death_signal};
 use serde::{Deserialize, Serialize};
 
 use super::child::Running;
+use super::error::FfmpegError;
 use super::spec::What;
-use super::{CHILD, FfmpegError, FfmpegSettings, STARTER};
+use super::{CHILD, FfmpegSettings, STARTER};
 use crate::queue::lock;
 
 /// Bytes of a message.

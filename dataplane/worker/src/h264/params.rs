@@ -8,7 +8,6 @@ use millstream_proto::limits::PARAMETER_SET_PARSED_BYTES_MAX;
 use millstream_proto::media::Codec;
 
 use super::{nal, sps};
-use crate::ffmpeg::Kind;
 use crate::picture::Colour;
 use crate::protocol::{SOURCE_HEIGHT_MAX, SOURCE_WIDTH_MAX, macroblocks};
 
@@ -31,6 +30,25 @@ pub enum Unfit {
     /// What decodes it fails again and again.
     #[error("it cannot be decoded: {0}")]
     Failed(String),
+}
+
+/// What comes in frames that `ffmpeg` decodes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Kind {
+    H264,
+    Hevc,
+    Av1,
+}
+
+impl Kind {
+    pub(crate) const fn of(codec: Codec) -> Option<Self> {
+        match codec {
+            Codec::Avc => Some(Self::H264),
+            Codec::Hevc => Some(Self::Hevc),
+            Codec::Av1 => Some(Self::Av1),
+            _ => None,
+        }
+    }
 }
 
 /// What the parameter sets say.

@@ -14,10 +14,10 @@ use super::late::Late;
 use super::reorder::{Ordered, Reorder, Shown};
 use crate::codec::decode::Decoder;
 use crate::ffmpeg::decode::LateDecoder;
-use crate::ffmpeg::{Ffmpeg, FfmpegError, Kind};
+use crate::ffmpeg::{Ffmpeg, FfmpegError};
 use crate::h264::entry::Entry;
 use crate::h264::nal;
-use crate::h264::params::{Params, Unfit};
+use crate::h264::params::{Kind, Params, Unfit};
 use crate::picture::Picture;
 
 /// A keyframe that is so far behind what has gone out begins a new timeline; one that is less far behind is sent again, by a new connection.
