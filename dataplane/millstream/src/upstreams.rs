@@ -2,6 +2,7 @@
 //! what the upstream said.
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 use axum::body::Bytes;
@@ -18,6 +19,8 @@ use tokio::time::timeout;
 
 /// Requests to one upstream at the same time; more wait for a place as long as they would for an answer.
 const AT_ONCE_MAX: usize = 64;
+/// Of those that wait.
+const WAITING_MAX: usize = 1_024;
 /// The longest wait for an answer; less than sessions wait for a decision.
 const WAIT_MAX: Duration = Duration::from_secs(3);
 /// Bytes of an answer.
@@ -34,6 +37,8 @@ struct Upstream {
     /// gives a hook nothing that the operator has not meant.
     guard: Guard,
     places: Semaphore,
+    /// Places among those that are asked or wait.
+    waiting: Semaphore,
 }
 
 impl Upstream {
@@ -42,7 +47,7 @@ impl Upstream {
         let named: &[&str] = if url.host == "localhost" { &["127.0.0.1", "::1"] } else { &[&url.host] };
         let own = named.iter().filter_map(|address| address.parse().ok());
         let guard = Guard::PublicAnd(allow.iter().copied().chain(own).collect());
-        Self { url, guard, places: Semaphore::new(AT_ONCE_MAX) }
+        Self { url, guard, places: Semaphore::new(AT_ONCE_MAX), waiting: Semaphore::new(AT_ONCE_MAX + WAITING_MAX) }
     }
 }
 
@@ -99,8 +104,12 @@ async fn ask(all: &BTreeMap<String, Upstream>, fetch: auth::Fetch) -> Result<aut
     let own = Duration::from_millis(timeout_ms.into());
     let wait = if own.is_zero() { WAIT_MAX } else { own.min(WAIT_MAX) };
     let url = upstream.url.below(&path);
+    let busy = || format!("the upstream has as many requests as it may, {AT_ONCE_MAX}, and takes no other in time");
+    let _waits = upstream.waiting.try_acquire().map_err(|_| busy())?;
+    let is_asked = AtomicBool::new(false);
     let asked = async {
         let _place = upstream.places.acquire().await.map_err(|error| error.to_string())?;
+        is_asked.store(true, Relaxed);
         let mut connection = Connection::open(&url, &upstream.guard).await.map_err(|error| match error {
             AskError::Private(_) => format!("{error}; the operator names its network in [hooks] upstreams_allow"),
             error => error.to_string(),
@@ -108,10 +117,8 @@ async fn ask(all: &BTreeMap<String, Upstream>, fetch: auth::Fetch) -> Result<aut
         let reply = connection.ask(method, &url, sent, Bytes::from(body), wait, REPLY_BYTES_MAX).await;
         reply.map_err(|error| error.to_string())
     };
-    let reply = timeout(wait, asked).await.map_err(|_| match upstream.places.available_permits() {
-        0 => format!("the upstream did not answer in time: it had as many requests as it may, {AT_ONCE_MAX}"),
-        _ => "the upstream did not answer in time".to_owned(),
-    })??;
+    let late = |_| if is_asked.load(Relaxed) { "the upstream did not answer in time".to_owned() } else { busy() };
+    let reply = timeout(wait, asked).await.map_err(late)??;
     let header = |(name, value): (&HeaderName, &HeaderValue)| {
         Some(types::Pair { name: name.as_str().to_owned(), value: value.to_str().ok()?.to_owned() })
     };

@@ -43,13 +43,15 @@ pub enum ViewerName {
     Claimed(u64),
     /// The session of its play grants, which this server names and signs: it keeps it wherever it goes.
     Granted(u64),
+    /// The same, with a grant that is good still: it is in.
+    Renewing(u64),
 }
 
 impl ViewerName {
     /// The number, whoever chose it.
     pub const fn number(self) -> u64 {
         match self {
-            Self::Claimed(number) | Self::Granted(number) => number,
+            Self::Claimed(number) | Self::Granted(number) | Self::Renewing(number) => number,
         }
     }
 }

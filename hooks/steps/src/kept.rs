@@ -18,7 +18,8 @@ use crate::question::steady;
 const KEPT: Duration = Duration::from_secs(10);
 /// A viewer is gone, with what it holds, when it has not asked for this long: three target durations of long segments.
 const GONE_AFTER: Duration = Duration::from_secs(20);
-/// What a session of play grants was granted is known this long after it was asked about: longer than a play grant lives.
+/// What a session of play grants was granted is known this long after it was asked about: longer than a play grant lives, which is two minutes where nothing
+/// is set. One that lives longer than this is renewed as if it were new.
 const RENEWED_WITHIN: Duration = Duration::from_mins(20);
 /// Grants that are kept; beyond them hooks are asked with each playlist.
 const KEPT_MAX: usize = 65_536;
@@ -70,15 +71,25 @@ pub struct KeptGrants {
     of_address: HashMap<IpAddr, usize>,
 }
 
+/// Whether what was granted before counts: not to a session of play grants that has no good one.
+pub fn may_be_in(request: &Request) -> bool {
+    !matches!(request.client.viewer, Some(ViewerName::Granted(_)))
+}
+
 /// Whether this is about a session of play grants.
 pub fn is_of_grants(request: &Request) -> bool {
-    matches!(request.client.viewer, Some(ViewerName::Granted(_)))
+    matches!(request.client.viewer, Some(ViewerName::Granted(_) | ViewerName::Renewing(_)))
 }
 
 /// What a viewer's requests have in common; `None`: it has a session, which keeps its grant itself.
 pub fn key(request: &Request) -> Option<u64> {
     let viewer = request.client.viewer?;
     let mut hasher = DefaultHasher::new();
+    if is_of_grants(request) {
+        // Its name is the server's own, whatever else it shows.
+        (viewer.number(), request.name.as_str()).hash(&mut hasher);
+        return Some(hasher.finish());
+    }
     (viewer, request.name.as_str(), request.app.as_str(), request.client.protocol).hash(&mut hasher);
     let client = &request.client;
     (client.address.ip(), &client.user_agent, &client.referer).hash(&mut hasher);
@@ -93,8 +104,8 @@ impl KeptGrants {
     /// What was granted. The binding of the number `by` wants to know.
     pub fn get(&mut self, key: u64, by: u64, now: Instant) -> Option<Known> {
         let entry = self.entries.get_mut(&key)?;
-        entry.asked = now;
         let grant = entry.left(now)?;
+        entry.asked = now;
         Some(if now < entry.until && entry.by == by { Known::Fresh(grant) } else { Known::Stale(grant) })
     }
 
@@ -102,6 +113,7 @@ impl KeptGrants {
     pub fn stays(&mut self, key: u64, by: u64, now: Instant) -> Option<Grant> {
         let entry = self.entries.get_mut(&key)?;
         let grant = entry.left(now)?;
+        entry.asked = now;
         if !entry.renews {
             (entry.by, entry.until) = (by, now + KEPT);
         }

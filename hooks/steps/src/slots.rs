@@ -26,7 +26,7 @@ impl Holder {
         match client.viewer {
             None => Self::Session(client.session),
             Some(ViewerName::Claimed(number)) => Self::Claimed(client.address.ip().to_canonical(), number),
-            Some(ViewerName::Granted(number)) => Self::Granted(number),
+            Some(ViewerName::Granted(number) | ViewerName::Renewing(number)) => Self::Granted(number),
         }
     }
 }

@@ -230,7 +230,8 @@ impl HookStep {
         self.node.troubles.failed(&self.bound.hook, &request.name, label);
         // Who is in stays, under the conditions that it has: what the rest of the chain would say is not about these.
         let now = Instant::now();
-        let stays = kept::key(request).and_then(|key| self.kept_of(request).stays(key, self.bound.number, now));
+        let key = kept::key(request).filter(|_| kept::may_be_in(request));
+        let stays = key.and_then(|key| self.kept_of(request).stays(key, self.bound.number, now));
         if let Some(grant) = stays {
             return Step::Allow(grant);
         }
@@ -287,12 +288,13 @@ impl HookStep {
                 let kept = self.kept_of(request).keep(key, self.bound.number, request, grant, Instant::now());
                 kept || grant.held.is_none()
             }
-            Step::Deny(_) => {
+            // Also where it has no opinion any more: what it has granted does not count then.
+            Step::Deny(_) | Step::Abstain => {
                 let before = self.kept_of(request).forget(key);
                 drop(before);
                 true
             }
-            Step::Abstain | Step::Pending => true,
+            Step::Pending => true,
         }
     }
 
@@ -318,7 +320,8 @@ impl Policy for HookStep {
         }
         let Some(decider) = &self.bound.decider else { return self.failed("not_ready", request) };
         let now = Instant::now();
-        let known = kept::key(request).and_then(|key| self.kept_of(request).get(key, self.bound.number, now));
+        let key = kept::key(request).filter(|_| kept::may_be_in(request));
+        let known = key.and_then(|key| self.kept_of(request).get(key, self.bound.number, now));
         let request = match known {
             None => Cow::Borrowed(request),
             Some(Known::Fresh(grant)) => {

@@ -25,6 +25,7 @@ use millstream_proto::secret::Secret;
 
 use crate::bound::{Bound, Decider, share_of};
 use crate::chain::chain;
+use crate::kept::{self, KeptGrants};
 use crate::numbers::Numbers;
 use crate::question::OnAir;
 use crate::slots::{Holder, Slots};
@@ -443,14 +444,57 @@ fn viewers_keep_their_places_when_their_binding_changes_and_are_asked_about_anew
 }
 
 #[test]
+fn who_asks_on_is_not_gone_though_nobody_decides() {
+    let (mut kept, began) = (KeptGrants::default(), Instant::now());
+    let request = asks("cam", "hls", Some(1));
+    let (key, at) = (kept::key(&request).unwrap(), |seconds| began + Duration::from_secs(seconds));
+    assert!(kept.keep(key, 1, &request, &Grant::default(), began));
+    for seconds in [15, 30, 45] {
+        assert!(kept.stays(key, 2, at(seconds)).is_some());
+        assert!(kept.sweep(at(seconds + 1)).is_empty());
+    }
+    assert_eq!(kept.sweep(at(65)).len(), 1);
+    // What was granted for a time is over with it, whoever asks on.
+    assert!(kept.keep(key, 1, &request, &Grant::valid_for(Duration::from_secs(10)), at(100)));
+    for seconds in [101, 110, 119] {
+        assert_eq!(kept.get(key, 1, at(seconds)).is_some(), seconds < 110);
+    }
+    assert_eq!(kept.sweep(at(121)).len(), 1);
+}
+
+#[test]
+fn what_was_granted_does_not_count_once_the_hook_has_no_opinion() {
+    let rig = Rig::new();
+    let records = Records::default();
+    let answers = Arc::new(AtomicU32::new(0));
+    let say = Arc::clone(&answers);
+    let plays = plays(move |_, _| match say.load(Relaxed) {
+        0 => Ok(auth::Step::Allow(grant(1, &[("account", 1)]))),
+        1 => Ok(auth::Step::Next),
+        _ => Err(Failure::Trap { cause: "a panic".to_owned() }),
+    });
+    let bound = rig.bound(&binding(1, Mode::Live), Fail::Closed, plays);
+    let chain = chain(&Chain::new(Vec::new(), Vec::new()), vec![bound], &rig.node);
+    let steps = chain.for_shard(0);
+    let ask = || steps.ask(&asks("cam", "hls", Some(1)), context(&records));
+    assert!(allowed(&ask()));
+    std::thread::sleep(Duration::from_millis(5));
+    answers.store(1, Relaxed);
+    assert_eq!((denied(ask()).undecided, rig.node.slots.held("hook-1", "account")), (false, 0), "the end of the chain");
+    answers.store(2, Relaxed);
+    assert!(denied(ask()).undecided, "nobody is in");
+}
+
+#[test]
 fn who_is_in_stays_while_the_hook_fails() {
     let rig = Rig::new();
     let records = Records::default();
-    let granted = |session| {
+    let of_grants = |viewer| {
         let mut asked = asks("cam", "grant", None);
-        asked.client.viewer = Some(ViewerName::Granted(session));
+        asked.client.viewer = Some(viewer);
         asked
     };
+    let granted = |session| of_grants(ViewerName::Granted(session));
     let works = rig.chain(vec![rig.bound(
         &binding(1, Mode::Live),
         Fail::Closed,
@@ -480,10 +524,17 @@ fn who_is_in_stays_while_the_hook_fails() {
         };
         let viewer = asks("cam", "hls", Some(1));
         assert_eq!(held(steps[0].ask(&viewer, context(&records))), (true, false));
-        assert_eq!(held(steps[1].ask(&granted(1), context(&records))), (false, true));
+        let renewing = |token: &str| {
+            let mut asked = of_grants(ViewerName::Renewing(1));
+            asked.params = Params::parse(&format!("token={token}")).unwrap();
+            asked
+        };
+        assert_eq!(held(steps[1].ask(&renewing("t"), context(&records))), (false, true));
+        assert_eq!(held(steps[1].ask(&renewing("another"), context(&records))), (false, true));
         // Also where the decision does not come.
         assert_eq!(held(steps[0].undecided(0, Undecided::Late, &viewer, context(&records))), (true, false));
-        for newcomer in [asks("cam", "hls", Some(2)), granted(2)] {
+        // Whose play grant is over is not in.
+        for newcomer in [asks("cam", "hls", Some(2)), granted(1), granted(2)] {
             let denial = denied(steps[0].ask(&newcomer, context(&records)));
             assert!(denial.undecided && denial.why == Why::Busy);
         }

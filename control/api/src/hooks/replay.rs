@@ -97,6 +97,8 @@ pub struct Decisions {
 #[derive(Default)]
 pub(crate) struct Checked {
     sha256: Option<String>,
+    /// With what it would be given, where it was to decide.
+    given: Option<Given>,
     /// What it was not held against.
     pub(crate) left_out: Vec<LeftOut>,
 }
@@ -104,6 +106,10 @@ pub(crate) struct Checked {
 impl Checked {
     /// The binding that is to be stored means the version that was checked.
     pub(crate) fn holds_for(&self, record: &BindingRecord, hook: &HookRecord) -> Answer<()> {
+        let decides = matches!(record.mode, Mode::Live | Mode::Canary);
+        if decides && self.given.as_ref() != Some(&Given::of(record)) {
+            return Err(Problem::conflict("the binding was changed at the same moment; send it again"));
+        }
         let Some(checked) = &self.sha256 else { return Ok(()) };
         match hook.version(record.version) {
             Some(version) if version.sha256 == *checked => Ok(()),
@@ -285,6 +291,7 @@ impl Api {
         }
         let mut checked = self.check_differences(before, after, accepts).await?;
         checked.sha256 = checked.sha256.or_else(|| version.map(|version| version.sha256.clone()));
+        checked.given = decides(after).then(|| Given::of(after));
         Ok(checked)
     }
 
@@ -311,7 +318,7 @@ impl Api {
         let sha256 = candidate.sha256.clone();
         let what = format!("version {} of the hook {}", candidate.version, after.hook);
         let left_out = self.refuse_differences(vec![candidate], &what).await?;
-        Ok(Checked { sha256: Some(sha256), left_out })
+        Ok(Checked { sha256: Some(sha256), left_out, ..Checked::default() })
     }
 
     /// The same for a version that all live bindings of a hook are to get; gives what it was not held against.

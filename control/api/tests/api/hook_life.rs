@@ -438,6 +438,29 @@ fn nothing_waits_while_a_version_is_tried_out_and_what_changed_meanwhile_is_trie
 }
 
 #[test]
+fn a_binding_that_was_changed_while_it_was_tried_out_does_not_come_into_force() {
+    let plays = Arc::new(Plays { gate: Some(tokio::sync::Semaphore::new(0)), ..Plays::default() });
+    let server = Server::with(Options { inspector: Some(Arc::clone(&plays) as _), ..Options::default() });
+    server.hook("geo", "auth").is(201);
+    for seed in 1..=2 {
+        server.upload("geo", component(seed, 100)).is(201);
+    }
+    let fields = json!({ "hook": "geo", "point": "play", "mode": "shadow", "version": 2, "config": { "a": "1" } });
+    let path = format!("/api/v1/hook-bindings/{}", server.bind(&fields).is(201).text("id"));
+    let change = |change: Value| server.request("PATCH", &path).header("If-Match", "*").json(&change).send();
+    std::thread::scope(|scope| {
+        let live = scope.spawn(|| change(json!({ "mode": "live" })));
+        while plays.checked.lock().unwrap().is_empty() {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        change(json!({ "config": {} })).is(200);
+        plays.gate.as_ref().unwrap().add_permits(1);
+        live.join().unwrap().refused(409, "changed at the same moment");
+    });
+    assert_eq!(server.get(&path).json()["mode"], "shadow");
+}
+
+#[test]
 fn a_hook_that_was_changed_while_a_version_is_tried_out_is_another_one() {
     let plays = Arc::new(Plays { gate: Some(tokio::sync::Semaphore::new(0)), ..Plays::default() });
     let server = Server::with(Options { inspector: Some(Arc::clone(&plays) as _), ..Options::default() });

@@ -48,9 +48,13 @@ pub(super) async fn make(reply: &Reply<'_>, id: Id) -> Answer {
     let Some(keys) = &shard.config.grants.keys else {
         return reply.turned_away(id.as_str(), PROTOCOL, NO_GRANTS);
     };
-    let older = match pass {
-        Pass::Grant(grant) => Some(grant.session),
-        _ => request.query.get("grant").and_then(|text| keys.session_of(text, &id)),
+    // One that is over names its session, and admits nobody.
+    let (older, is_good) = match pass {
+        Pass::Grant(grant) => (Some(grant.session), true),
+        _ => match request.query.get("grant") {
+            Some(text) => (keys.session_of(text, &id), keys.check(text, &id, unix_s()).is_ok()),
+            None => (None, false),
+        },
     };
     // Who watches already goes on in a drain, and renews its grant for that.
     if shard.is_draining() && older.is_none() {
@@ -60,7 +64,9 @@ pub(super) async fn make(reply: &Reply<'_>, id: Id) -> Answer {
         return reply.turned_away(id.as_str(), PROTOCOL, NO_ROOM);
     }
     let name = older.unwrap_or_else(|| new_session(shard.number(), unix_ms()));
-    let Some(mut question) = question(reply, &id, PROTOCOL, Some(ViewerName::Granted(reached::hash(name)))) else {
+    let number = reached::hash(name);
+    let viewer = if is_good { ViewerName::Renewing(number) } else { ViewerName::Granted(number) };
+    let Some(mut question) = question(reply, &id, PROTOCOL, Some(viewer)) else {
         return Answer::Whole(reply.error(500, "the server's configuration is wrong"));
     };
     question.params.retain(|param| param != "grant");
