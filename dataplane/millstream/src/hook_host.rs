@@ -65,8 +65,13 @@ impl BoundHook {
     }
 
     #[cfg(not(feature = "hooks"))]
-    pub(crate) async fn explain(&self, _: &Request, _: DecisionContext<'_>, _: bool) -> (Option<Step>, String) {
-        (None, String::new())
+    pub(crate) fn explain(
+        &self,
+        _: &Request,
+        _: DecisionContext<'_>,
+        _: bool,
+    ) -> std::future::Ready<(Option<Step>, String)> {
+        std::future::ready((None, String::new()))
     }
 }
 
