@@ -30,10 +30,13 @@ pub trait TlsHost: Send + Sync {
     /// Answers these challenges from here on, and no others; done when every shard does. The error is for people.
     fn show(&self, challenges: Vec<PendingChallenge>) -> Later<'_, Result<(), String>>;
 
-    /// SHA-256 of the file that is kept, where one is.
-    fn kept(&self) -> Later<'_, Option<String>>;
+    /// SHA-256 of the file that is in use, where one is. One that is kept and was refused is not in use.
+    fn in_use(&self) -> Later<'_, Option<String>>;
 
-    /// Keeps this file, with certificate, chain and key, and takes it into use. The error is for people, and does not quote it.
+    /// What clients do not accept of what is in use, for people.
+    fn problem(&self) -> Option<String>;
+
+    /// Keeps this file, with certificate, chain and key, and takes it into use. The error says, for people, why it is not in use, and does not quote it.
     fn take(&self, file: Secret) -> Later<'_, Result<(), String>>;
 }
 
@@ -147,15 +150,22 @@ impl OfControl {
     }
 }
 
-/// Fetches one file where another one is kept.
+/// Has this file in use, and fetches it where another one is. An error also where clients do not accept it: the clock or the configuration may be mended.
 async fn bring(control: &Control, host: &dyn TlsHost, sha256: &str) -> Result<(), String> {
     // It becomes a part of a path.
     if !is_sha256(sha256) {
         return Err("control names its certificate by what is no SHA-256".to_owned());
     }
-    if host.kept().await.is_some_and(|kept| kept == sha256) {
-        return Ok(());
+    if host.in_use().await.is_none_or(|in_use| in_use != sha256) {
+        fetch(control, host, sha256).await?;
     }
+    match host.problem() {
+        Some(problem) => Err(format!("control's certificate is in use, but clients do not accept it here: {problem}")),
+        None => Ok(()),
+    }
+}
+
+async fn fetch(control: &Control, host: &dyn TlsHost, sha256: &str) -> Result<(), String> {
     let cannot = |error: String| format!("control's certificate is not here: {error}");
     let file = control.certificate(sha256).await.map_err(|error| cannot(error.to_string()))?;
     if sha256_of(&file) != sha256 {
@@ -179,6 +189,7 @@ mod tests {
         kept: Option<Secret>,
         takes: u32,
         refuses: bool,
+        problem: Option<String>,
     }
 
     #[derive(Clone, Default)]
@@ -192,9 +203,13 @@ mod tests {
             Box::pin(async { done })
         }
 
-        fn kept(&self) -> Later<'_, Option<String>> {
-            let kept = lock(&self.0).kept.as_ref().map(sha256_of);
-            Box::pin(async { kept })
+        fn in_use(&self) -> Later<'_, Option<String>> {
+            let in_use = lock(&self.0).kept.as_ref().map(sha256_of);
+            Box::pin(async { in_use })
+        }
+
+        fn problem(&self) -> Option<String> {
+            lock(&self.0).problem.clone()
         }
 
         fn take(&self, file: Secret) -> Later<'_, Result<(), String>> {
@@ -265,6 +280,20 @@ mod tests {
         settled().await;
         of_control.take_in(named(&sha256_of(&file)), false).await;
         settled().await;
+        assert_eq!((lock(&host.0).takes, of_control.warning()), (takes, None));
+        // In use, as after a restart, and not accepted by clients: that is told until it is mended, and nothing is fetched for it.
+        of_control.take_in(named(&"0".repeat(64)), false).await;
+        settled().await;
+        lock(&host.0).problem = Some("the clock".to_owned());
+        of_control.take_in(named(&sha256_of(&file)), false).await;
+        settled().await;
+        assert!(
+            of_control
+                .warning()
+                .is_some_and(|warning| warning.contains("in use, but") && warning.contains("the clock"))
+        );
+        lock(&host.0).problem = None;
+        tokio::time::sleep(2 * RETRY.1).await;
         assert_eq!((lock(&host.0).takes, of_control.warning()), (takes, None));
         assert!(!format!("{of_control:?}").contains("hush"));
     }

@@ -144,19 +144,23 @@ impl TlsHost for OfFleet {
         })
     }
 
-    fn kept(&self) -> Later<'_, Option<String>> {
-        let files = self.files.clone();
-        let read = move || read(&files).ok().flatten().map(|file| sha256_of(&file));
+    fn in_use(&self) -> Later<'_, Option<String>> {
+        let OfFleet { own, files } = self.clone();
+        // What was refused is kept, but is not what clients see.
+        let read = move || read(&files).ok().flatten().filter(|_| !own.is_refused()).map(|file| sha256_of(&file));
         Box::pin(async move { tokio::task::spawn_blocking(read).await.ok().flatten() })
+    }
+
+    fn problem(&self) -> Option<String> {
+        self.own.problem()
     }
 
     fn take(&self, file: Secret) -> Later<'_, Result<(), String>> {
         let node = self.clone();
         Box::pin(async move {
-            let kept = tokio::task::spawn_blocking(move || node.keep(&file)).await;
-            kept.unwrap_or_else(|error| Err(error.to_string()))?;
-            self.own.renewed().await;
-            Ok(())
+            let take = move || node.keep(&file).and_then(|()| node.own.take_ordered());
+            let taken = tokio::task::spawn_blocking(take).await;
+            taken.unwrap_or_else(|error| Err(error.to_string()))
         })
     }
 }
