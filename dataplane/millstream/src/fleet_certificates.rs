@@ -29,12 +29,15 @@ pub(crate) struct ForFleet {
     fleet: Fleet,
     began: Instant,
     has_ports: bool,
+    /// Other nodes were here before control began.
+    had_nodes: bool,
 }
 
 impl ForFleet {
-    /// Nodes get what is kept there, if there is something.
-    pub(crate) fn new(own: InUse, files: Files, fleet: Fleet, has_ports: bool) -> Self {
-        let server = Self { own, files, fleet, began: Instant::now(), has_ports };
+    /// Nodes get what is kept there, if there is something. `own_node`: the name of the node that this process is, too.
+    pub(crate) fn new(own: InUse, files: Files, fleet: Fleet, own_node: Option<&str>) -> Self {
+        let had_nodes = fleet.came().iter().any(|name| Some(&**name) != own_node);
+        let server = Self { own, files, fleet, began: Instant::now(), has_ports: own_node.is_some(), had_nodes };
         server.give();
         server
     }
@@ -64,10 +67,14 @@ fn check(text: &str) -> Result<(), String> {
 
 impl Server for ForFleet {
     async fn ready(&self) {
+        if self.has_ports && !self.had_nodes {
+            return;
+        }
+        // The authority may come to any of those that were here before, also where this process has ports of its own.
+        sleep_until(self.began + NODES_RETURN).await;
         if self.has_ports {
             return;
         }
-        sleep_until(self.began + NODES_RETURN).await;
         if self.fleet.takers() == 0 {
             info!(
                 "a certificate is ordered once a node is here that takes it (tls.from_control): the authority comes to nodes"
