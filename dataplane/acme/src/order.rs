@@ -93,7 +93,7 @@ impl fmt::Display for Kind {
 
 /// The server that certificates are for.
 pub trait Server: Send + Sync + 'static {
-    /// Waits until an authority can be answered at all: nothing is ordered before.
+    /// Waits until an authority can be answered at all: nothing is ordered before. What it waits for is said here once; that it goes on is said by who waits.
     fn ready(&self) -> impl Future<Output = ()> + Send {
         std::future::ready(())
     }

@@ -1,6 +1,7 @@
 //! The task that has a certificate ordered when its time has come, and tells what came of it. The one that is in use stays so until there is a
 //! better one. Before it: the binary, which starts it; after it: [`crate::order`].
 use std::collections::HashSet;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -36,7 +37,7 @@ impl Hurry {
 #[derive(Debug)]
 pub struct Renewal<S> {
     config: Config,
-    server: S,
+    server: Arc<S>,
     client: Client,
     schedule: Schedule,
     hurry: Hurry,
@@ -50,6 +51,7 @@ impl<S: Server> Renewal<S> {
     pub fn new(config: Config, server: S) -> Self {
         let schedule = Schedule::new(config.files.record().failed, chance());
         let client = Client::new(config.authorities.clone());
+        let server = Arc::new(server);
         Self { config, server, client, schedule, hurry: Hurry::default(), numbers: Numbers::default(), told_s: 0 }
     }
 
@@ -70,7 +72,7 @@ impl<S: Server> Renewal<S> {
             let next_s = self.schedule.next_s(now_s, self.held());
             self.numbers.next_at(next_s.max(now_s));
             if next_s <= now_s {
-                self.server.ready().await;
+                self.until_ready().await;
                 self.order().await;
                 continue;
             }
@@ -80,6 +82,23 @@ impl<S: Server> Renewal<S> {
                 () = tokio::time::sleep(wait) => {}
                 () = self.hurry.0.notified() => self.schedule.hurry(),
             }
+        }
+    }
+
+    /// Waits until an order is of use. That it waits for long is said, and to somebody who has looked after things at once.
+    async fn until_ready(&mut self) {
+        let server = Arc::clone(&self.server);
+        let mut ready = pin!(server.ready());
+        loop {
+            tokio::select! {
+                () = &mut ready => return,
+                () = tokio::time::sleep(LOOK_EVERY) => {}
+                () = self.hurry.0.notified() => {
+                    self.schedule.hurry();
+                    self.told_s = 0;
+                }
+            }
+            self.remind_of_wait(now_s());
         }
     }
 
@@ -109,7 +128,7 @@ impl<S: Server> Renewal<S> {
                 debug!(domains, directory, challenge, "a certificate is ordered again");
             }
         }
-        let ordered = order(&self.config, &kinds, &self.client, &self.server).await;
+        let ordered = order(&self.config, &kinds, &self.client, &*self.server).await;
         let asked = self.client.take_asked();
         match ordered {
             Ok(()) => {
@@ -165,6 +184,20 @@ impl<S: Server> Renewal<S> {
         warn!(domains, tries, reason, in_use, "no certificate could be ordered for {since}");
     }
 
+    /// Says that nothing is ordered meanwhile.
+    fn remind_of_wait(&mut self, now_s: u64) {
+        if now_s.saturating_sub(self.told_s) < TELL_EVERY_S {
+            return;
+        }
+        let (domains, in_use) = (self.domains(), self.in_use(now_s));
+        self.told_s = now_s;
+        warn!(
+            domains,
+            in_use,
+            "a certificate is to be ordered, and nothing here answers the authority: no node is here that takes it (tls.from_control)"
+        );
+    }
+
     /// What there is meanwhile.
     fn in_use(&self, now_s: u64) -> String {
         match self.certificate().map(|certificate| certificate.valid_s.1) {
@@ -203,4 +236,65 @@ fn chance() -> f64 {
 
 fn now_s() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use tokio::time::timeout;
+
+    use super::*;
+    use crate::Pending;
+    use crate::files::Files;
+
+    /// One that no authority can reach, until it can.
+    #[derive(Clone, Default)]
+    struct Alone(Arc<(AtomicBool, Notify)>);
+
+    impl Server for Alone {
+        async fn ready(&self) {
+            let Self(shared) = self;
+            while !shared.0.load(Ordering::SeqCst) {
+                shared.1.notified().await;
+            }
+        }
+
+        async fn show(&self, _pending: Vec<Pending>) -> Result<(), String> {
+            Ok(())
+        }
+
+        async fn renewed(&self) {}
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_order_that_waits_for_long_is_told_once_a_day_and_to_whoever_looks_after_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let config = Config {
+            directory: "https://localhost:1/".to_owned(),
+            domains: vec!["example.org".parse().unwrap()],
+            email: "you@example.org".to_owned(),
+            kinds: vec![Kind::Http01],
+            authorities: None,
+            files: Files::below(dir.path()),
+        };
+        let server = Alone::default();
+        let mut renewal = Renewal::new(config, server.clone());
+        let short = LOOK_EVERY / 2;
+        assert!(timeout(short, renewal.until_ready()).await.is_err());
+        assert_eq!(renewal.told_s, 0, "a node may be on its way");
+        assert!(timeout(2 * LOOK_EVERY, renewal.until_ready()).await.is_err());
+        assert_ne!(renewal.told_s, 0);
+        // It was told a while ago: that is enough for a day.
+        let while_ago_s = now_s() - TELL_EVERY_S / 2;
+        renewal.told_s = while_ago_s;
+        assert!(timeout(2 * LOOK_EVERY, renewal.until_ready()).await.is_err());
+        assert_eq!(renewal.told_s, while_ago_s);
+        renewal.hurry().now();
+        assert!(timeout(short, renewal.until_ready()).await.is_err());
+        assert!(renewal.told_s > while_ago_s);
+        server.0.0.store(true, Ordering::SeqCst);
+        server.0.1.notify_one();
+        timeout(short, renewal.until_ready()).await.expect("it is ready");
+    }
 }

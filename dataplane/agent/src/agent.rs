@@ -284,7 +284,10 @@ impl Agent {
         let (dir, shared) = (self.slates_dir.clone(), Arc::clone(&self.shared));
         let showing = tokio::spawn(async move { shared.slates.bring(&control, &engine, dir, seed, &shared).await });
         let (control, shared) = (self.control.clone(), Arc::clone(&self.shared));
-        let certifying = tokio::spawn(async move { shared.tls.bring(&control, seed, &shared.wake).await });
+        let certifying = tokio::spawn(async move {
+            let tls = &shared.tls;
+            tokio::join!(tls.bring(&control, seed, &shared.wake), tls.show())
+        });
         tokio::select! {
             () = self.follow() => {}
             _ = stop.wait_for(|stop| *stop) => {}
@@ -392,9 +395,6 @@ impl Agent {
         if let Some(update) = push.update {
             self.bring_into_force(update).await;
         }
-        if let Some(told) = push.tls {
-            self.shared.tls.take_in(told, self.following.refuses()).await;
-        }
         for command in push.commands {
             let Ok(permit) = Arc::clone(at_once).try_acquire_owned() else {
                 let reason = "the node has too much to do; try again in a moment".to_owned();
@@ -411,6 +411,10 @@ impl Agent {
                 shared.done(Outcome { number: command.number, answer });
                 drop(permit);
             });
+        }
+        // Last: it may wait.
+        if let Some(told) = push.tls {
+            self.shared.tls.take_in(told, self.following.refuses()).await;
         }
     }
 

@@ -11,7 +11,7 @@ use millstream_fleet::backoff::Backoff;
 use millstream_fleet::certificates::{is_sha256, sha256_of};
 use millstream_proto::secret::Secret;
 use tokio::sync::{Notify, watch};
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 
 use super::control::Control;
 
@@ -19,8 +19,10 @@ use super::control::Control;
 const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_mins(1));
 /// The shards show challenges within this time, or control is not told that they do.
 const SHOW_WAIT: Duration = Duration::from_secs(5);
-/// After a failure to show them control is asked again, and tells them again.
+/// After a failure to show them it is tried again.
 const SHOW_RETRY: Duration = Duration::from_secs(1);
+/// Control hears that they are shown with the next poll, which waits so long for that: it is answered at once until then.
+const POLL_PAUSE: Duration = Duration::from_secs(1);
 
 /// What comes later.
 pub type Later<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -30,18 +32,23 @@ pub trait TlsHost: Send + Sync {
     /// Answers these challenges from here on, and no others; done when every shard does. The error is for people.
     fn show(&self, challenges: Vec<PendingChallenge>) -> Later<'_, Result<(), String>>;
 
-    /// SHA-256 of the file that is kept, where one is.
-    fn kept(&self) -> Later<'_, Option<String>>;
+    /// SHA-256 of the file that is in use, where one is. One that is kept and was refused is not in use.
+    fn in_use(&self) -> Later<'_, Option<String>>;
 
-    /// Keeps this file, with certificate, chain and key, and takes it into use. The error is for people, and does not quote it.
+    /// What clients do not accept of what is in use, for people.
+    fn problem(&self) -> Option<String>;
+
+    /// Keeps this file, with certificate, chain and key, and takes it into use. The error says, for people, why it is not in use, and does not quote it.
     fn take(&self, file: Secret) -> Later<'_, Result<(), String>>;
 }
 
 /// The certificate and the challenges of control.
 pub(super) struct OfControl {
     host: Mutex<Option<Arc<dyn TlsHost>>>,
+    /// The newest of what control has told.
+    told: watch::Sender<FleetTls>,
     /// The number of what is shown.
-    shown: Mutex<u64>,
+    shown: watch::Sender<u64>,
     /// SHA-256 of the file that is wanted; empty: none is.
     wanted: watch::Sender<String>,
     warning: Mutex<Option<String>>,
@@ -49,8 +56,8 @@ pub(super) struct OfControl {
 
 impl Default for OfControl {
     fn default() -> Self {
-        let wanted = watch::channel(String::new()).0;
-        Self { host: Mutex::default(), shown: Mutex::default(), wanted, warning: Mutex::default() }
+        let (told, shown, wanted) = (watch::Sender::default(), watch::Sender::default(), watch::Sender::default());
+        Self { host: Mutex::default(), told, shown, wanted, warning: Mutex::default() }
     }
 }
 
@@ -62,7 +69,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl std::fmt::Debug for OfControl {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("OfControl")
-            .field("shown", &self.shown)
+            .field("shown", &*self.shown.borrow())
             .field("wanted", &*self.wanted.borrow())
             .finish_non_exhaustive()
     }
@@ -80,12 +87,14 @@ impl OfControl {
 
     /// Says in a poll what is shown. A control with another store than the one that is followed is not asked: whoever it is, its certificates are not for this node.
     pub(super) fn say(&self, poll: &mut Poll) {
-        poll.tls = (self.host().is_some() && poll.refused.is_none()).then(|| *lock(&self.shown));
+        poll.tls = (self.host().is_some() && poll.refused.is_none()).then(|| *self.shown.borrow());
     }
 
-    /// Shows what control has told, and has the file brought; returns when the challenges are shown.
+    /// Has shown what control has told, and has the file brought; returns when the challenges are shown, or soon if they cannot be.
     pub(super) async fn take_in(&self, told: FleetTls, refuses: bool) {
-        let Some(host) = self.host().filter(|_| !refuses) else { return };
+        if refuses || self.host().is_none() {
+            return;
+        }
         if !told.certificate.is_empty() {
             self.wanted.send_if_modified(|wanted| {
                 let differs = *wanted != told.certificate;
@@ -93,18 +102,48 @@ impl OfControl {
                 differs
             });
         }
-        let count = told.challenges.len();
-        let shown = timeout(SHOW_WAIT, host.show(told.challenges)).await;
-        match shown.unwrap_or_else(|_| Err("the shards do not answer".to_owned())) {
-            Ok(()) => {
-                if count > 0 {
-                    tracing::info!(count, "challenges of an authority are answered for control");
-                }
-                *lock(&self.shown) = told.number;
+        let number = told.number;
+        self.told.send_if_modified(|newest| {
+            let differs = newest.number != number;
+            *newest = told;
+            differs
+        });
+        let mut shown = self.shown.subscribe();
+        drop(timeout(POLL_PAUSE, shown.wait_for(|shown| *shown == number)).await);
+    }
+
+    /// Shows the newest of what control tells, for ever, and tries again what cannot be shown.
+    pub(super) async fn show(&self) {
+        let Some(host) = self.host() else { return };
+        let mut changes = self.told.subscribe();
+        let mut said = None;
+        loop {
+            let told = changes.borrow_and_update().clone();
+            if told.number == *self.shown.borrow() {
+                // Its sender is here, too.
+                drop(changes.changed().await);
+                continue;
             }
-            Err(error) => {
-                tracing::warn!(error, "challenges of an authority cannot be answered; control is asked again");
-                sleep(SHOW_RETRY).await;
+            let count = told.challenges.len();
+            let shown = timeout(SHOW_WAIT, host.show(told.challenges)).await;
+            match shown.unwrap_or_else(|_| Err("the shards do not answer".to_owned())) {
+                Ok(()) => {
+                    if count > 0 {
+                        tracing::info!(count, "challenges of an authority are answered for control");
+                    }
+                    said = None;
+                    self.shown.send_replace(told.number);
+                }
+                Err(error) => {
+                    if said.as_ref() != Some(&error) {
+                        tracing::warn!(
+                            error,
+                            "challenges of an authority cannot be answered; it is tried again, which is told once the reason is another"
+                        );
+                        said = Some(error);
+                    }
+                    drop(timeout(SHOW_RETRY, changes.changed()).await);
+                }
             }
         }
     }
@@ -147,15 +186,22 @@ impl OfControl {
     }
 }
 
-/// Fetches one file where another one is kept.
+/// Has this file in use, and fetches it where another one is. An error also where clients do not accept it: the clock or the configuration may be mended.
 async fn bring(control: &Control, host: &dyn TlsHost, sha256: &str) -> Result<(), String> {
     // It becomes a part of a path.
     if !is_sha256(sha256) {
         return Err("control names its certificate by what is no SHA-256".to_owned());
     }
-    if host.kept().await.is_some_and(|kept| kept == sha256) {
-        return Ok(());
+    if host.in_use().await.is_none_or(|in_use| in_use != sha256) {
+        fetch(control, host, sha256).await?;
     }
+    match host.problem() {
+        Some(problem) => Err(format!("control's certificate is in use, but clients do not accept it here: {problem}")),
+        None => Ok(()),
+    }
+}
+
+async fn fetch(control: &Control, host: &dyn TlsHost, sha256: &str) -> Result<(), String> {
     let cannot = |error: String| format!("control's certificate is not here: {error}");
     let file = control.certificate(sha256).await.map_err(|error| cannot(error.to_string()))?;
     if sha256_of(&file) != sha256 {
@@ -169,6 +215,7 @@ mod tests {
     use millstream_control_protocol::exchange::NodeId;
     use millstream_control_protocol::state::Version;
     use millstream_fleet::{DropEvents, Fleet};
+    use tokio::time::{Instant, sleep};
 
     use super::*;
 
@@ -179,6 +226,7 @@ mod tests {
         kept: Option<Secret>,
         takes: u32,
         refuses: bool,
+        problem: Option<String>,
     }
 
     #[derive(Clone, Default)]
@@ -192,9 +240,13 @@ mod tests {
             Box::pin(async { done })
         }
 
-        fn kept(&self) -> Later<'_, Option<String>> {
-            let kept = lock(&self.0).kept.as_ref().map(sha256_of);
-            Box::pin(async { kept })
+        fn in_use(&self) -> Later<'_, Option<String>> {
+            let in_use = lock(&self.0).kept.as_ref().map(sha256_of);
+            Box::pin(async { in_use })
+        }
+
+        fn problem(&self) -> Option<String> {
+            lock(&self.0).problem.clone()
         }
 
         fn take(&self, file: Secret) -> Later<'_, Result<(), String>> {
@@ -219,10 +271,12 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn control_hears_that_challenges_are_shown_once_they_are() {
-        let (of_control, host) = (OfControl::default(), Host::default());
+        let (of_control, host) = (Arc::new(OfControl::default()), Host::default());
         assert_eq!(poll(&of_control, None), None, "a node with certificates of its own is left alone");
         of_control.take_in(tls(1, "a"), false).await;
         of_control.is_taken_by(Arc::new(host.clone()));
+        let of = Arc::clone(&of_control);
+        tokio::spawn(async move { of.show().await });
         assert_eq!(poll(&of_control, None), Some(0));
         of_control.take_in(tls(5, "a"), false).await;
         assert_eq!((poll(&of_control, None), &*lock(&host.0).tokens), (Some(5), &["a".to_owned()][..]));
@@ -230,9 +284,26 @@ mod tests {
         of_control.take_in(tls(6, "b"), true).await;
         assert_eq!((poll(&of_control, Some(Version::default())), poll(&of_control, None)), (None, Some(5)));
         assert_eq!(lock(&host.0).tokens, ["a"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn challenges_that_cannot_be_shown_hold_up_little_and_are_tried_until_there_are_others() {
+        let (of_control, host) = (Arc::new(OfControl::default()), Host::default());
+        of_control.is_taken_by(Arc::new(host.clone()));
+        let of = Arc::clone(&of_control);
+        tokio::spawn(async move { of.show().await });
         lock(&host.0).refuses = true;
+        let before = Instant::now();
         of_control.take_in(tls(7, "c"), false).await;
-        assert_eq!(poll(&of_control, None), Some(5));
+        assert_eq!((poll(&of_control, None), &*lock(&host.0).tokens), (Some(0), &["c".to_owned()][..]));
+        // Told again at once, and then others.
+        of_control.take_in(tls(7, "c"), false).await;
+        of_control.take_in(tls(8, "d"), false).await;
+        assert!(before.elapsed() <= 3 * POLL_PAUSE, "{:?}", before.elapsed());
+        assert_eq!((poll(&of_control, None), &*lock(&host.0).tokens), (Some(0), &["d".to_owned()][..]));
+        lock(&host.0).refuses = false;
+        sleep(2 * SHOW_RETRY).await;
+        assert_eq!(poll(&of_control, None), Some(8), "without being told again");
     }
 
     #[tokio::test(start_paused = true)]
@@ -265,6 +336,20 @@ mod tests {
         settled().await;
         of_control.take_in(named(&sha256_of(&file)), false).await;
         settled().await;
+        assert_eq!((lock(&host.0).takes, of_control.warning()), (takes, None));
+        // In use, as after a restart, and not accepted by clients: that is told until it is mended, and nothing is fetched for it.
+        of_control.take_in(named(&"0".repeat(64)), false).await;
+        settled().await;
+        lock(&host.0).problem = Some("the clock".to_owned());
+        of_control.take_in(named(&sha256_of(&file)), false).await;
+        settled().await;
+        assert!(
+            of_control
+                .warning()
+                .is_some_and(|warning| warning.contains("in use, but") && warning.contains("the clock"))
+        );
+        lock(&host.0).problem = None;
+        tokio::time::sleep(2 * RETRY.1).await;
         assert_eq!((lock(&host.0).takes, of_control.warning()), (takes, None));
         assert!(!format!("{of_control:?}").contains("hush"));
     }

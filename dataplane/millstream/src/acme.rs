@@ -16,9 +16,8 @@ impl Server for InUse {
 
     async fn renewed(&self) {
         let in_use = self.clone();
-        let read = move || in_use.read_anew("a certificate was ordered");
-        // A panic in it has been printed.
-        drop(tokio::task::spawn_blocking(read).await);
+        // What is wrong with it, or a panic, has been said.
+        drop(tokio::task::spawn_blocking(move || in_use.take_ordered()).await);
     }
 }
 

@@ -33,6 +33,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(2);
 /// Files that were refused may be good without a change: a certificate begins to be valid, a disk can be read again.
 const TRY_EVERY: Duration = Duration::from_mins(1);
 const TRIED_AGAIN: &str = "they were refused before";
+const ORDERED: &str = "a certificate was ordered";
 /// What has less time left than this is told at the start, with each reading, and from then on every day.
 const ENDS_SOON_S: u64 = 7 * 86_400;
 const TELL_EVERY: Duration = Duration::from_hours(24);
@@ -303,8 +304,16 @@ impl InUse {
         self.0.refusal.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn is_refused(&self) -> bool {
+    /// Whether the files that were read last are not what is in use.
+    pub(crate) fn is_refused(&self) -> bool {
         self.refusal().is_some()
+    }
+
+    /// What clients do not accept of what is in use.
+    pub(crate) fn problem(&self) -> Option<String> {
+        let problems = self.0.files.problems(self.server().certificates());
+        let problems: Vec<_> = problems.iter().map(ToString::to_string).collect();
+        (!problems.is_empty()).then(|| problems.join("; "))
     }
 
     /// What is in use now.
@@ -321,10 +330,11 @@ impl InUse {
             let now = self.0.files.stamp();
             if now == before && now != *self.stamp() {
                 tried = Instant::now();
-                self.read_anew("the files have changed");
+                // What is wrong has been said, and stays to be seen in the API.
+                drop(self.read_anew("the files have changed"));
             } else if self.is_refused() && tried.elapsed() >= TRY_EVERY {
                 tried = Instant::now();
-                self.read_anew(TRIED_AGAIN);
+                drop(self.read_anew(TRIED_AGAIN));
             }
             before = now;
             if told.elapsed() >= TELL_EVERY {
@@ -343,8 +353,14 @@ impl InUse {
         server.certificates().list().iter().for_each(tell_of_end);
     }
 
-    /// Reads the files; what is in use stays where they are no better.
-    pub(crate) fn read_anew(&self, why: &str) {
+    /// Takes the ordered certificate into use that is kept now. Where it was refused before for the same reason, that is not said again.
+    pub(crate) fn take_ordered(&self) -> Result<(), String> {
+        self.read_anew(if self.is_refused() { TRIED_AGAIN } else { ORDERED })
+    }
+
+    /// Reads the files; what is in use stays where they are no better. An error, why they are not in use on every shard, has been said here; they are tried
+    /// again.
+    pub(crate) fn read_anew(&self, why: &str) -> Result<(), String> {
         let Inner { files, tickets, .. } = &*self.0;
         let mut stamp = self.stamp();
         *stamp = files.stamp();
@@ -366,22 +382,34 @@ impl InUse {
         let next = match read {
             Ok(next) => next,
             Err(error) => {
-                self.0.refused.fetch_add(1, Ordering::Relaxed);
                 let error = format!("{error:#}");
-                let before = self.refusal().replace(error.clone());
-                if why == TRIED_AGAIN && before.as_ref() == Some(&error) {
-                    return debug!(error, "the certificates in use stay in use, as before");
+                if self.refuse(why, &error) {
+                    error!(why, error, "the certificates in use stay in use: the files cannot take their place");
+                } else {
+                    debug!(error, "the certificates in use stay in use, as before");
                 }
-                return error!(why, error, "the certificates in use stay in use: the files cannot take their place");
+                return Err(error);
             }
         };
+        if let Err(error) = self.put(next) {
+            let error = format!("not every shard shows the new certificates: {error}");
+            if self.refuse(why, &error) {
+                error!(why, "{error}; they are read again, soon or on SIGHUP");
+            }
+            return Err(error);
+        }
         *self.refusal() = None;
         self.0.replaced.fetch_add(1, Ordering::Relaxed);
         info!(why, "the certificates were read anew");
-        tell(next.certificates());
-        if let Err(error) = self.put(next) {
-            error!(error, "not every shard shows the new certificates; SIGHUP reads them again");
-        }
+        tell(self.server().certificates());
+        Ok(())
+    }
+
+    /// Notes why the files are not in use; whether that is to be said.
+    fn refuse(&self, why: &str, error: &str) -> bool {
+        self.0.refused.fetch_add(1, Ordering::Relaxed);
+        let before = self.refusal().replace(error.to_owned());
+        why != TRIED_AGAIN || before.as_deref() != Some(error)
     }
 
     /// Puts these in use; whoever calls it holds the stamp. On an error some shards have them, and some do not.

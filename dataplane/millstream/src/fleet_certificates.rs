@@ -29,12 +29,15 @@ pub(crate) struct ForFleet {
     fleet: Fleet,
     began: Instant,
     has_ports: bool,
+    /// Other nodes were here before control began.
+    had_nodes: bool,
 }
 
 impl ForFleet {
-    /// Nodes get what is kept there, if there is something.
-    pub(crate) fn new(own: InUse, files: Files, fleet: Fleet, has_ports: bool) -> Self {
-        let server = Self { own, files, fleet, began: Instant::now(), has_ports };
+    /// Nodes get what is kept there, if there is something. `own_node`: the name of the node that this process is, too.
+    pub(crate) fn new(own: InUse, files: Files, fleet: Fleet, own_node: Option<&str>) -> Self {
+        let had_nodes = fleet.came().iter().any(|name| Some(&**name) != own_node);
+        let server = Self { own, files, fleet, began: Instant::now(), has_ports: own_node.is_some(), had_nodes };
         server.give();
         server
     }
@@ -64,10 +67,14 @@ fn check(text: &str) -> Result<(), String> {
 
 impl Server for ForFleet {
     async fn ready(&self) {
+        if self.has_ports && !self.had_nodes {
+            return;
+        }
+        // The authority may come to any of those that were here before, also where this process has ports of its own.
+        sleep_until(self.began + NODES_RETURN).await;
         if self.has_ports {
             return;
         }
-        sleep_until(self.began + NODES_RETURN).await;
         if self.fleet.takers() == 0 {
             info!(
                 "a certificate is ordered once a node is here that takes it (tls.from_control): the authority comes to nodes"
@@ -144,19 +151,23 @@ impl TlsHost for OfFleet {
         })
     }
 
-    fn kept(&self) -> Later<'_, Option<String>> {
-        let files = self.files.clone();
-        let read = move || read(&files).ok().flatten().map(|file| sha256_of(&file));
+    fn in_use(&self) -> Later<'_, Option<String>> {
+        let OfFleet { own, files } = self.clone();
+        // What was refused is kept, but is not what clients see.
+        let read = move || read(&files).ok().flatten().filter(|_| !own.is_refused()).map(|file| sha256_of(&file));
         Box::pin(async move { tokio::task::spawn_blocking(read).await.ok().flatten() })
+    }
+
+    fn problem(&self) -> Option<String> {
+        self.own.problem()
     }
 
     fn take(&self, file: Secret) -> Later<'_, Result<(), String>> {
         let node = self.clone();
         Box::pin(async move {
-            let kept = tokio::task::spawn_blocking(move || node.keep(&file)).await;
-            kept.unwrap_or_else(|error| Err(error.to_string()))?;
-            self.own.renewed().await;
-            Ok(())
+            let take = move || node.keep(&file).and_then(|()| node.own.take_ordered());
+            let taken = tokio::task::spawn_blocking(take).await;
+            taken.unwrap_or_else(|error| Err(error.to_string()))
         })
     }
 }

@@ -136,7 +136,8 @@ impl Reload {
     /// Reads the file, and takes over what can be.
     pub(crate) fn run(&mut self) {
         if let Some(certificates) = &self.certificates {
-            certificates.read_anew("SIGHUP");
+            // What is wrong with them has been said.
+            drop(certificates.read_anew("SIGHUP"));
             certificates.hurry();
         }
         let Some(file) = &self.file else {

@@ -151,11 +151,12 @@ fn as_all(
         ..told(layers, secrets, Arc::clone(&numbers), Some((&remote, &identity)))
     };
     let mut control = Control::start(runtime, store, told).map_err(Failure::Running)?;
+    let own_node = identity.node.name.clone();
     control.join(
         runtime,
         Here { engine: remote, directory, identity, numbers, hooks, recordings: tasks, worker, beside, tls: None },
     );
-    runtime.block_on(async { for_fleet(certificates.as_ref(), order, &control, true) });
+    runtime.block_on(async { for_fleet(certificates.as_ref(), order, &control, Some(&own_node)) });
     info!("ready");
     notify::tell(notify::READY);
     let (signals, reload) = signals;
@@ -187,7 +188,7 @@ fn as_control(
     let told =
         Told { inspector: hooks.inspector.clone(), tls, shows_tls, ..told(layers, secrets, Arc::default(), None) };
     let control = Control::start(runtime, store, told).map_err(Failure::Running)?;
-    runtime.block_on(async { for_fleet(certificates.as_ref(), order, &control, false) });
+    runtime.block_on(async { for_fleet(certificates.as_ref(), order, &control, None) });
     info!("ready");
     notify::tell(notify::READY);
     let mut reload = reload.changing(control.file_streams(runtime)).reading(certificates);
@@ -269,9 +270,9 @@ fn watched(
 }
 
 /// Has the certificate ordered that this process and the nodes of its control show, and gives these what there is.
-fn for_fleet(certificates: Option<&InUse>, order: Option<Order>, control: &Control, has_ports: bool) {
+fn for_fleet(certificates: Option<&InUse>, order: Option<Order>, control: &Control, own_node: Option<&str>) {
     if let Some((own, order)) = certificates.zip(order) {
-        let server = ForFleet::new(own.clone(), order.files.clone(), control.fleet().clone(), has_ports);
+        let server = ForFleet::new(own.clone(), order.files.clone(), control.fleet().clone(), own_node);
         own.order(order, server);
     }
 }
