@@ -3,6 +3,7 @@
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::mpsc::channel;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -116,11 +117,13 @@ fn said(program: &Path, what: &str) -> Result<(String, String), NoFfmpeg> {
         .map_err(|error| failed(error.to_string()))?;
     let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
     let read = |from: Option<Box<dyn std::io::Read + Send>>| {
+        let (give, text) = channel();
         thread::spawn(move || {
             let mut bytes = Vec::new();
             let _ = from.map(|from| from.take(SAID_MAX).read_to_end(&mut bytes));
-            String::from_utf8_lossy(&bytes).into_owned()
-        })
+            let _ = give.send(String::from_utf8_lossy(&bytes).into_owned());
+        });
+        text
     };
     let texts = [read(stdout.map(|from| Box::new(from) as _)), read(stderr.map(|from| Box::new(from) as _))];
     let until = Instant::now() + WAIT;
@@ -135,7 +138,11 @@ fn said(program: &Path, what: &str) -> Result<(String, String), NoFfmpeg> {
             }
         }
     };
-    let [stdout, stderr] = texts.map(|text| text.join().unwrap_or_default());
+    // Who it started itself may hold its pipes: that is not waited for any longer.
+    let [stdout, stderr] = texts.map(|text| text.recv_timeout(until.saturating_duration_since(Instant::now())));
+    let (Ok(stdout), Ok(stderr)) = (stdout, stderr) else {
+        return Err(failed("what it writes does not end".to_owned()));
+    };
     if status.success() { Ok((stdout, stderr)) } else { Err(failed(status.to_string())) }
 }
 

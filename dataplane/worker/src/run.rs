@@ -40,6 +40,9 @@ pub enum RunError {
     /// What came is no message, and nothing behind it can be read.
     #[error("the node's orders: {0}")]
     Frame(#[from] FrameError),
+    /// The process that starts children of `ffmpeg` cannot be started.
+    #[error("the process that starts ffmpeg cannot be started: {0}")]
+    Starter(#[source] io::Error),
 }
 
 /// The worker's process: limits itself, then takes orders until its input ends; text is drawn with these fonts, whose files are open, and what is not
@@ -54,16 +57,15 @@ pub fn run(
     fonts: Fonts,
     ffmpeg: Option<&FfmpegSettings>,
 ) -> Result<(), RunError> {
-    let ffmpeg = started(ffmpeg);
+    let ffmpeg = started(ffmpeg)?;
     // Before there is any other thread: what is set for a thread holds for those that it starts.
     let sandbox = sandbox::enter(Code::Own);
     serve_with(input, output, sandbox, (fonts, ffmpeg), Seeing::default())
 }
 
 /// The process that starts children: before this one limits itself.
-fn started(settings: Option<&FfmpegSettings>) -> Option<Ffmpeg> {
-    let started = Ffmpeg::start(settings?);
-    started.inspect_err(|error| tracing::error!(%error, "this worker starts no ffmpeg")).ok()
+fn started(settings: Option<&FfmpegSettings>) -> Result<Option<Ffmpeg>, RunError> {
+    settings.map(Ffmpeg::start).transpose().map_err(RunError::Starter)
 }
 
 /// The same for a worker that runs motion hooks: it may run code that it was not started with, which no other worker may. `eyes` is called
@@ -78,7 +80,7 @@ pub fn run_with_hooks(
     ffmpeg: Option<&FfmpegSettings>,
     eyes: impl FnOnce() -> Option<Arc<dyn Eyes>>,
 ) -> Result<(), RunError> {
-    let ffmpeg = started(ffmpeg);
+    let ffmpeg = started(ffmpeg)?;
     let sandbox = sandbox::enter(Code::OfHooks);
     serve_with(input, output, sandbox, (fonts, ffmpeg), Seeing(eyes()))
 }
@@ -104,6 +106,9 @@ fn serve_with(
     seeing: Seeing,
 ) -> Result<(), RunError> {
     let reporter = Reporter::start(output)?;
+    if ffmpeg.is_some() && !sandbox.landlock {
+        tracing::warn!("this kernel has no Landlock: ffmpeg is kept from writing files, and not from reading them");
+    }
     let capacity = capacity::measure();
     let version = env!("CARGO_PKG_VERSION").to_owned();
     tracing::info!(?capacity, ?sandbox, "worker ready");

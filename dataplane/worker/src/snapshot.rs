@@ -165,8 +165,7 @@ fn answer(requests: &[Request], taken: Result<Taken, SnapshotError>, reporter: &
                 SnapshotError::Source(SourceError::Gone) => Why::Gone,
                 SnapshotError::Source(SourceError::Address) => Why::BadOrder,
                 SnapshotError::Source(_) => Why::Source,
-                SnapshotError::Unfit(Unfit::TooLarge(..)) => Why::TooLarge,
-                SnapshotError::Unfit(_) => Why::Unsupported,
+                SnapshotError::Unfit(unfit) => unfit.why(),
                 SnapshotError::NoPicture => Why::NoPicture,
             };
             let error = error.to_string();

@@ -207,8 +207,7 @@ impl Watching {
                 WatchError::Source(SourceError::Gone) => Some(Why::Gone),
                 WatchError::Source(SourceError::Address) => Some(Why::BadOrder),
                 WatchError::Source(_) => None,
-                WatchError::Unfit(Unfit::TooLarge(..)) => Some(Why::TooLarge),
-                WatchError::Unfit(_) => Some(Why::Unsupported),
+                WatchError::Unfit(unfit) => Some(unfit.why()),
             };
             if let Some(why) = why {
                 return self.end(why, &error);

@@ -171,7 +171,7 @@ fn a_program_that_does_not_do_as_it_should_costs_its_rendition_and_its_stream_al
                 }
                 worker.order(&other);
                 let (ended, _) = worker.wait(|report| matches!(report, Report::Ended { job: 2, .. }));
-                let Report::Ended { why: Why::Unsupported, error: Some(error), .. } = ended else {
+                let Report::Ended { why: Why::Failed, error: Some(error), .. } = ended else {
                     panic!("{name}: {ended:?}")
                 };
                 println!("{name}: {error}");

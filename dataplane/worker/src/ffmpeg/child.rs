@@ -13,7 +13,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
 use super::error::FfmpegError;
-use super::lag::{HANGS, Lag, UNDER_WAY_MAX};
+use super::lag::{HANGS, Lag, Silence, UNDER_WAY_MAX};
 use super::starter::Killer;
 use crate::queue::lock;
 
@@ -104,8 +104,7 @@ impl Running {
 pub(super) struct Output<T> {
     came: Receiver<Result<T, FfmpegError>>,
     lag: Lag,
-    /// When it gave something, or there was nothing to give.
-    heard: Instant,
+    silence: Silence,
 }
 
 impl<T: Send + 'static> Output<T> {
@@ -117,31 +116,36 @@ impl<T: Send + 'static> Output<T> {
         let (give, came) = sync_channel(UNDER_WAY_MAX + 1);
         let thread = thread::Builder::new().name("ffmpeg gives".to_owned()).spawn(move || read(&give));
         thread.map_err(|error| FfmpegError::Start(error.to_string()))?;
-        Ok(Self { came, lag: Lag::default(), heard: Instant::now() })
+        Ok(Self { came, lag: Lag::default(), silence: Silence::new(Instant::now()) })
     }
 
-    /// Takes what has come, with so many under way, and waits for more where that makes sense.
-    pub(super) fn take(&mut self, child: &Running, mut under_way: usize) -> Result<VecDeque<T>, FfmpegError> {
+    /// To be called before a frame is written, with as many as are under way before it.
+    pub(super) fn gets(&mut self, under_way: usize) {
+        self.silence.gets(under_way, Instant::now());
+    }
+
+    /// Takes what has come, with so many under way, and waits for more where that makes sense. `left` says how many are under way behind one that has
+    /// come, and `None` where there cannot be one.
+    pub(super) fn take(
+        &mut self,
+        child: &Running,
+        mut under_way: usize,
+        mut left: impl FnMut(&T) -> Option<usize>,
+    ) -> Result<VecDeque<T>, FfmpegError> {
         let mut taken = VecDeque::new();
-        if under_way == 0 {
-            self.heard = Instant::now();
-        }
         loop {
             let wait = self.lag.wait(under_way).unwrap_or_default();
             match self.came.recv_timeout(wait) {
                 Ok(Ok(came)) => {
-                    if under_way == 0 {
-                        return Err(FfmpegError::Garbage("more than it was given"));
-                    }
-                    under_way -= 1;
+                    under_way = left(&came).ok_or(FfmpegError::Garbage("more than it was given"))?;
                     self.lag.came();
-                    self.heard = Instant::now();
+                    self.silence.heard(Instant::now());
                     taken.push_back(came);
                 }
                 Ok(Err(FfmpegError::Ended(_))) | Err(RecvTimeoutError::Disconnected) => return Err(child.ended()),
                 Ok(Err(error)) => return Err(error),
                 Err(RecvTimeoutError::Timeout) => {
-                    if under_way > 0 && self.heard.elapsed() >= HANGS {
+                    if under_way > 0 && self.silence.is_hanging(Instant::now()) {
                         return Err(FfmpegError::Hangs(HANGS.as_secs()));
                     }
                     if !wait.is_zero() {
@@ -152,6 +156,7 @@ impl<T: Send + 'static> Output<T> {
             }
         }
         self.lag.settled(under_way);
+        self.silence.served(Instant::now());
         Ok(taken)
     }
 

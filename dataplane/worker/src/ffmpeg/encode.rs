@@ -75,10 +75,16 @@ impl LateEncoder {
         let odd = u64::from(idr && shown_ms > 0);
         let stamp = shown_ms.unsigned_abs() * 2 + odd;
         let samples = picture.samples();
+        self.output.gets(self.given.len());
         self.child.write(&before_frame(stamp, true, samples.len()))?;
         self.child.write(samples)?;
         self.given.push_back(Given { shown_ms, idr });
-        let made = self.output.take(&self.child, self.given.len())?;
+        let mut left = self.given.len();
+        let one_less = |_: &Made| {
+            left = left.checked_sub(1)?;
+            Some(left)
+        };
+        let made = self.output.take(&self.child, self.given.len(), one_less)?;
         made.into_iter().map(|made| self.check(made)).collect()
     }
 

@@ -9,6 +9,9 @@ use crate::protocol::{EncoderName, SOURCE_HEIGHT_MAX, SOURCE_WIDTH_MAX};
 /// Ticks of a second in the stamps of pictures that are to be encoded: two a millisecond, of which the odd one says "a keyframe".
 pub(super) const TICKS: u32 = 2_000;
 const SIDE_MIN: u32 = 16;
+/// Pixels of a picture, with what a codec rounds a side up to: frames may have headers of their own, which say more than the record did.
+const PIXELS_MAX: u32 = (SOURCE_WIDTH_MAX + ROUNDED_UP) * (SOURCE_HEIGHT_MAX + ROUNDED_UP);
+const ROUNDED_UP: u32 = 64;
 const KBIT_S: std::ops::RangeInclusive<u32> = 16..=100_000;
 /// Numbers of ISO/IEC 23091-2 that are passed on; what is above is said to be unknown.
 const COLOUR_MAX: u8 = 22;
@@ -72,10 +75,10 @@ impl What {
     /// The arguments of `ffmpeg`; `None` where a number is out of range, which no worker says.
     pub(super) fn arguments(&self) -> Option<Vec<String>> {
         // What it reads is Matroska on standard input. Nothing is looked for in it: the first packet goes through at once.
-        let mut all = words(
+        let mut all = words(&format!(
             "-hide_banner -nostdin -nostats -loglevel level+info -threads 1 -copyts -protocol_whitelist pipe -probesize 32 -analyzeduration 0 \
-             -f matroska -i pipe:0 -map 0:v:0 -threads 1 -fps_mode passthrough",
-        );
+             -max_pixels {PIXELS_MAX} -f matroska -i pipe:0 -map 0:v:0 -threads 1 -fps_mode passthrough",
+        ));
         match self {
             Self::Encode(Encode { encoder, width, height, kbit_s, colour }) => {
                 let fits = is_size(*width, *height) && KBIT_S.contains(kbit_s);

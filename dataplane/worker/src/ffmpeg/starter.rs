@@ -7,17 +7,20 @@ use std::ffi::OsString;
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
     SendFlags, SocketFlags, SocketType, recvmsg, send, sendmsg, socketpair, sockopt,
 };
-use rustix::process::{Signal, nice, set_parent_process_death_signal};
+use rustix::process::{
+    Pid, Signal, WaitId, WaitIdOptions, kill_process_group, nice, set_parent_process_death_signal, waitid,
+};
 use serde::{Deserialize, Serialize};
 
 use super::child::Running;
@@ -33,12 +36,10 @@ const ANSWER_WAIT: Duration = Duration::from_secs(5);
 /// How often children that may have ended are looked at, while there are any.
 const REAP_EVERY: Timespec = Timespec { tv_sec: 0, tv_nsec: 250_000_000 };
 /// Children at the same time.
-const CHILDREN_MAX: usize = 256;
+const CHILDREN_MAX: usize = 1024;
 /// What waits in a pipe for pictures, bytes.
 const PIPE_BYTES: usize = 1 << 20;
 const PIPES: usize = 3;
-/// What comes with the pipes.
-const STARTED: &str = "started";
 
 /// What a worker wants.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -48,6 +49,15 @@ enum Ask {
     Start { child: u64, what: What },
     /// Nothing comes back.
     End { child: u64 },
+}
+
+/// What comes back, with the pipes if there are some.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+struct Answer {
+    /// Which child was asked for: an answer may come when nobody waits for it any more.
+    child: u64,
+    /// Why it could not be started.
+    error: Option<String>,
 }
 
 /// A worker's end.
@@ -62,9 +72,7 @@ pub(super) struct Line {
 impl Starter {
     pub(super) fn start(settings: &FfmpegSettings) -> io::Result<Self> {
         let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
-        for which in [sockopt::Timeout::Recv, sockopt::Timeout::Send] {
-            sockopt::set_socket_timeout(&ours, which, Some(ANSWER_WAIT))?;
-        }
+        sockopt::set_socket_timeout(&ours, sockopt::Timeout::Send, Some(ANSWER_WAIT))?;
         // Nobody waits for it: it ends with the socket, and the node's process is told of neither.
         let _starter = Command::new("/proc/self/exe")
             .args(&settings.own_arguments)
@@ -83,27 +91,67 @@ impl Starter {
     }
 }
 
+/// What came from a starter.
+struct Came {
+    answer: Option<Answer>,
+    pipes: Vec<OwnedFd>,
+}
+
 impl Line {
     fn child(&mut self, what: What) -> Result<(u64, [OwnedFd; PIPES]), FfmpegError> {
         let child = self.next;
         self.next += 1;
-        let failed = |error: &dyn std::fmt::Display| FfmpegError::Start(error.to_string());
-        self.say(Ask::Start { child, what }).map_err(|error| failed(&error))?;
+        let pipes = self.ask(child, what).map_err(|error| {
+            if is_gone(&error) {
+                end_worker(&error);
+            }
+            // It may start it yet.
+            let _ = self.say(Ask::End { child });
+            FfmpegError::Start(error.to_string())
+        })?;
+        Ok((child, pipes))
+    }
+
+    fn ask(&self, child: u64, what: What) -> io::Result<[OwnedFd; PIPES]> {
+        self.say(Ask::Start { child, what })?;
+        let until = Instant::now() + ANSWER_WAIT;
+        loop {
+            let Came { answer, pipes } = self.hear(until)?;
+            // With its pipes dropped, a child whose caller has given up ends.
+            let Some(answer) = answer.filter(|answer| answer.child == child) else { continue };
+            return match answer.error {
+                Some(error) => Err(io::Error::other(error)),
+                None => pipes.try_into().map_err(|_| io::Error::other("the worker has too many open files")),
+            };
+        }
+    }
+
+    /// The next answer, until that time.
+    fn hear(&self, until: Instant) -> io::Result<Came> {
+        loop {
+            let wait = Timespec::try_from(until.saturating_duration_since(Instant::now())).unwrap_or_default();
+            match poll(&mut [PollFd::new(&self.socket, PollFlags::IN)], Some(&wait)) {
+                Ok(0) => return Err(io::ErrorKind::TimedOut.into()),
+                Err(rustix::io::Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+                Ok(_) => break,
+            }
+        }
         let mut bytes = [0; MESSAGE_BYTES];
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(PIPES))];
         let mut control = RecvAncillaryBuffer::new(&mut space);
-        let received = recvmsg(&self.socket, &mut [IoSliceMut::new(&mut bytes)], &mut control, RecvFlags::CMSG_CLOEXEC)
-            .map_err(|error| failed(&error))?;
+        let flags = RecvFlags::CMSG_CLOEXEC;
+        let received = recvmsg(&self.socket, &mut [IoSliceMut::new(&mut bytes)], &mut control, flags)?;
         let mut pipes = Vec::new();
         for message in control.drain() {
             if let RecvAncillaryMessage::ScmRights(rights) = message {
                 pipes.extend(rights);
             }
         }
-        let said = String::from_utf8_lossy(bytes.get(..received.bytes).unwrap_or_default()).into_owned();
-        let why = if said == STARTED { "the worker has too many open files".to_owned() } else { said };
-        let pipes = pipes.try_into().map_err(|_| FfmpegError::Start(why))?;
-        Ok((child, pipes))
+        if received.bytes == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        Ok(Came { answer: serde_json::from_slice(bytes.get(..received.bytes).unwrap_or_default()).ok(), pipes })
     }
 
     fn say(&self, ask: Ask) -> io::Result<()> {
@@ -111,6 +159,18 @@ impl Line {
         send(&self.socket, &message, SendFlags::NOSIGNAL)?;
         Ok(())
     }
+}
+
+/// Whether a starter is there no more.
+fn is_gone(error: &io::Error) -> bool {
+    use io::ErrorKind::{BrokenPipe, ConnectionReset, NotConnected, UnexpectedEof};
+    matches!(error.kind(), BrokenPipe | ConnectionReset | NotConnected | UnexpectedEof)
+}
+
+/// Ends this process: its starter has ended, with all children, and none can be started from within the sandbox. The node starts another worker.
+fn end_worker(error: &io::Error) -> ! {
+    tracing::error!(%error, "the process that starts ffmpeg has ended, and so does the worker");
+    std::process::exit(1)
 }
 
 /// Ends a child when it is dropped.
@@ -122,6 +182,9 @@ pub(super) struct Killer {
 impl Drop for Killer {
     fn drop(&mut self) {
         if let Err(error) = lock(&self.line).say(Ask::End { child: self.child }) {
+            if is_gone(&error) {
+                end_worker(&error);
+            }
             tracing::warn!(%error, "the process that starts ffmpeg takes no word");
         }
     }
@@ -137,7 +200,7 @@ pub fn serve(program: &Path, own_arguments: &[OsString]) -> io::Result<()> {
     let socket = io::stdin().as_fd().try_clone_to_owned()?;
     let mut children: HashMap<u64, Child> = HashMap::new();
     loop {
-        children.retain(|_, child| matches!(child.try_wait(), Ok(None)));
+        children.retain(|_, child| is_running(child));
         let mut polled = [PollFd::new(&socket, PollFlags::IN)];
         let wait = (!children.is_empty()).then_some(&REAP_EVERY);
         match poll(&mut polled, wait) {
@@ -159,26 +222,47 @@ pub fn serve(program: &Path, own_arguments: &[OsString]) -> io::Result<()> {
                 };
                 match started {
                     Ok((running, pipes)) => {
-                        hand_over(&socket, &pipes)?;
                         children.insert(child, running);
+                        answer(&socket, &Answer { child, error: None }, Some(&pipes))?;
                     }
-                    Err(error) => drop(send(&socket, error.to_string().as_bytes(), SendFlags::NOSIGNAL)?),
+                    Err(error) => answer(&socket, &Answer { child, error: Some(error.to_string()) }, None)?,
                 }
             }
-            Ok(Ask::End { child }) => {
-                if let Some(mut child) = children.remove(&child) {
-                    let _ = child.kill();
-                    let _ = child.wait();
-                }
-            }
-            Err(error) => drop(send(&socket, error.to_string().as_bytes(), SendFlags::NOSIGNAL)?),
+            // One that does not end at once is not waited for: it is looked at again, as all are.
+            Ok(Ask::End { child }) => children.get(&child).into_iter().for_each(kill),
+            // Who asked waits no longer than for a child that is slow.
+            Err(_) => {}
         }
     }
+    children.values().for_each(kill);
     for child in children.values_mut() {
-        let _ = child.kill();
         let _ = child.wait();
     }
     Ok(())
+}
+
+fn pid(child: &Child) -> Option<Pid> {
+    Pid::from_raw(i32::try_from(child.id()).ok()?)
+}
+
+/// Ends a child that was not waited for, and what it has started itself.
+fn kill(child: &Child) {
+    if let Some(pid) = pid(child) {
+        let _ = kill_process_group(pid, Signal::KILL);
+    }
+}
+
+/// Whether it runs. Of one that has ended, nothing is left.
+fn is_running(child: &mut Child) -> bool {
+    // Looked at first, and not waited for: until then its number is no other process's.
+    let look = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+    if let Some(pid) = pid(child)
+        && matches!(waitid(WaitId::Pid(pid), look), Ok(None))
+    {
+        return true;
+    }
+    kill(child);
+    matches!(child.try_wait(), Ok(None))
 }
 
 fn start(program: &Path, own_arguments: &[OsString], what: &What) -> io::Result<(Child, [OwnedFd; PIPES])> {
@@ -192,6 +276,7 @@ fn start(program: &Path, own_arguments: &[OsString], what: &What) -> io::Result<
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
+        .process_group(0)
         .spawn()?;
     let (Some(stdin), Some(stdout), Some(stderr)) = (child.stdin.take(), child.stdout.take(), child.stderr.take())
     else {
@@ -205,11 +290,54 @@ fn start(program: &Path, own_arguments: &[OsString], what: &What) -> io::Result<
     Ok((child, pipes))
 }
 
-fn hand_over(socket: &OwnedFd, pipes: &[OwnedFd; PIPES]) -> io::Result<()> {
-    let pipes = [pipes[0].as_fd(), pipes[1].as_fd(), pipes[2].as_fd()];
+fn answer(socket: &OwnedFd, answer: &Answer, pipes: Option<&[OwnedFd; PIPES]>) -> io::Result<()> {
+    let message = serde_json::to_vec(answer)?;
+    let pipes = pipes.map(|pipes| [pipes[0].as_fd(), pipes[1].as_fd(), pipes[2].as_fd()]);
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(PIPES))];
     let mut control = SendAncillaryBuffer::new(&mut space);
-    control.push(SendAncillaryMessage::ScmRights(&pipes));
-    sendmsg(socket, &[IoSlice::new(STARTED.as_bytes())], &mut control, SendFlags::NOSIGNAL)?;
+    if let Some(pipes) = &pipes {
+        control.push(SendAncillaryMessage::ScmRights(pipes));
+    }
+    sendmsg(socket, &[IoSlice::new(&message)], &mut control, SendFlags::NOSIGNAL)?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::spec::Decode;
+    use super::*;
+
+    #[test]
+    fn answers_to_others_are_left_out() {
+        let (ours, theirs) =
+            socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).unwrap();
+        let mut line = Line { socket: ours, next: 7 };
+        let give = |child: u64, error: Option<&str>| {
+            let file = || OwnedFd::from(std::fs::File::open("/dev/null").unwrap());
+            let error = error.map(str::to_owned);
+            let pipes = error.is_none().then(|| [file(), file(), file()]);
+            answer(&theirs, &Answer { child, error }, pipes.as_ref()).unwrap();
+        };
+        give(5, None);
+        give(6, Some("too late"));
+        give(7, None);
+        let what = What::Decode(Decode { width: 640, height: 360 });
+        let (child, pipes) = line.child(what).unwrap();
+        assert_eq!((child, pipes.len()), (7, PIPES));
+        give(7, None);
+        give(8, Some("as many run as may"));
+        let error = line.child(what).unwrap_err().to_string();
+        assert!(error.contains("as many run as may"), "{error}");
+        // And who gives up says so.
+        let asked: Vec<Ask> = (0..3)
+            .map(|_| {
+                let mut bytes = [0; MESSAGE_BYTES];
+                let (length, _) = rustix::net::recv(&theirs, &mut bytes, RecvFlags::empty()).unwrap();
+                serde_json::from_slice(&bytes[..length]).unwrap()
+            })
+            .collect();
+        assert_eq!(asked[2], Ask::End { child: 8 });
+        drop(theirs);
+        assert!(line.ask(9, what).is_err_and(|error| is_gone(&error)));
+    }
 }

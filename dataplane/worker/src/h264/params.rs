@@ -9,7 +9,7 @@ use millstream_proto::media::Codec;
 
 use super::{nal, sps};
 use crate::picture::Colour;
-use crate::protocol::{SOURCE_HEIGHT_MAX, SOURCE_WIDTH_MAX, macroblocks};
+use crate::protocol::{SOURCE_HEIGHT_MAX, SOURCE_WIDTH_MAX, Why, macroblocks};
 
 /// Rates that a parameter set may claim.
 const FPS: std::ops::RangeInclusive<f64> = 1.0..=240.0;
@@ -30,6 +30,17 @@ pub enum Unfit {
     /// What decodes it fails again and again.
     #[error("it cannot be decoded: {0}")]
     Failed(String),
+}
+
+impl Unfit {
+    /// The same in a report.
+    pub(crate) fn why(&self) -> Why {
+        match self {
+            Self::TooLarge(..) => Why::TooLarge,
+            Self::Unsupported(_) | Self::Malformed => Why::Unsupported,
+            Self::Failed(_) => Why::Failed,
+        }
+    }
 }
 
 /// What comes in frames that `ffmpeg` decodes.

@@ -278,13 +278,9 @@ impl Pipeline {
     }
 
     fn unfit(&mut self, unfit: &Unfit) -> bool {
-        let why = match unfit {
-            Unfit::TooLarge(..) => Why::TooLarge,
-            Unfit::Unsupported(_) | Unfit::Malformed | Unfit::Failed(_) => Why::Unsupported,
-        };
         match self.role {
             Role::Joins => self.hand_over(),
-            Role::Whole => self.shared.end(why, Some(unfit.to_string())),
+            Role::Whole => self.shared.end(unfit.why(), Some(unfit.to_string())),
         }
         false
     }

@@ -87,15 +87,19 @@ impl Compared {
     }
 }
 
-/// Cells in which motion counts: those whose middle is in a zone, or in which the middle of one is.
+/// Cells in which motion counts: those whose middle is in a zone. Across or down, a zone that is thinner than a cell has the cells that its own middle is in.
 pub(super) fn watched(zones: Zones) -> [bool; CELLS] {
     let (across, down) = (100.0 / ACROSS as f64, 100.0 / DOWN as f64);
     std::array::from_fn(|at| {
         let (left, top) = ((at % ACROSS) as f64 * across, (at / ACROSS) as f64 * down);
         let is_of = |zone: Zone| {
             let (x, y) = zone.middle();
-            let holds = (left..left + across).contains(&x) && (top..top + down).contains(&y);
-            holds || zone.contains(left + across / 2.0, top + down / 2.0)
+            let of = |from: f64, cell: f64, zone_from: u8, zone_length: u8, zone_middle: f64| {
+                let (zone_from, zone_length) = (f64::from(zone_from), f64::from(zone_length));
+                (zone_from..zone_from + zone_length).contains(&(from + cell / 2.0))
+                    || zone_length < cell && (from..from + cell).contains(&zone_middle)
+            };
+            of(left, across, zone.left, zone.width, x) && of(top, down, zone.top, zone.height, y)
         };
         zones.is_whole() || zones.iter().any(is_of)
     })

@@ -249,6 +249,7 @@ fn motion_counts_in_its_zones_alone() {
     );
     // It is 4 % of the picture, and 8 % of its left half.
     assert_eq!([events("", 6), events("0,0,50,100", 6), events("0,0,50,100; 50,0,50,100", 6)], [0, 1, 0]);
-    // One that is smaller than a cell counts as one.
-    assert_eq!(compare::watched("50,50,1,1".parse().unwrap()).iter().filter(|is| **is).count(), 1);
+    // One that is smaller than a cell counts as one, and one that is thinner as a row or column.
+    let cells = |zones: &str| compare::watched(zones.parse().unwrap()).iter().filter(|is| **is).count();
+    assert_eq!([cells("50,50,1,1"), cells("0,30,100,5"), cells("30,0,1,100")], [1, compare::ACROSS, compare::DOWN]);
 }
