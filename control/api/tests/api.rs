@@ -2,7 +2,7 @@
 //!
 //! [`kit`] starts it; `streams` (records, conditions, idempotency keys), `keys`, `videostream` (the original's API), `live` (what nodes
 //! tell, and what they are told), `access` (tokens, roles, logins, hosts, origins), `hostile` (what a stranger may try), `document`
-//! (OpenAPI), `mcp` (for assistants), `quality` (how streams play, previews), `recordings` (begun by hand, removed), `webhooks`, `hooks`, `hook_life`, `replays`, `slates`, `failures` (the store and the clock), `hangups` (clients that leave).
+//! (OpenAPI), `mcp` (for assistants), `quality` (how streams play, previews), `recordings` (begun by hand, removed), `webhooks`, `hooks`, `hook_life`, `hook_trials`, `replays`, `slates`, `failures` (the store and the clock), `hangups` (clients that leave).
 #[path = "api/access.rs"]
 mod access;
 #[path = "api/document.rs"]
@@ -15,6 +15,8 @@ mod hangups;
 mod harness;
 #[path = "api/hook_life.rs"]
 mod hook_life;
+#[path = "api/hook_trials.rs"]
+mod hook_trials;
 #[path = "api/hooks.rs"]
 mod hooks;
 #[path = "api/hostile.rs"]

@@ -6,9 +6,9 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use common::node::{Node, Published};
+use common::node::Node;
 use common::worker::{Worker, rendition};
-use common::{clip, scratch, usual_arguments};
+use common::{clip, is_whole, scratch, usual_arguments};
 use millstream_worker::protocol::{Marks, Order, Report, SecretUrl, Why};
 
 const PERIOD_MS: u32 = 6_000;
@@ -31,18 +31,6 @@ fn start(node: &Node) -> Order {
 fn installed() -> String {
     let path = common::tool("which", &["ffmpeg"]);
     path.trim().to_owned()
-}
-
-/// Nothing is missing, nothing is twice, and keyframes are each two seconds.
-#[track_caller]
-fn is_whole(published: &Published) {
-    let video = published.video();
-    assert!(video[0].0);
-    for pair in video.windows(2) {
-        let (step, shown) = (pair[1].1 - pair[0].1, pair[1].2 - pair[0].2);
-        assert!((33..=34).contains(&step) && (33..=34).contains(&shown), "{pair:?} of {video:?}");
-    }
-    assert!(video.iter().all(|frame| frame.0 == (frame.1 % 2_000 == 0)), "{video:?}");
 }
 
 /// Processes below this one whose command line has that in it, with those of their children.

@@ -2,13 +2,14 @@
 //! it is: it works with a copy. Before it: the API; after it: its answer.
 use std::sync::Arc;
 
+use millstream_hooks::json::MAX_REPLIES;
 use millstream_hooks::wit::auth;
 use millstream_hooks::{ASKS_TOO_OFTEN, Called};
 use millstream_policy::{DecisionContext, Request, Step};
 
 use crate::answer::{self, Answer, Places};
 use crate::bound::{Bound, Counts, Decider, unanswered};
-use crate::step::{ASKS_MAX, HookStep, Node};
+use crate::step::{HookStep, Node};
 
 /// What a binding would say.
 pub enum Explanation {
@@ -25,7 +26,7 @@ pub struct Asking {
     /// What is to be asked.
     pub fetch: auth::Fetch,
     /// How often it has asked before.
-    asks: u8,
+    asks: usize,
 }
 
 /// What this binding of this node would say.
@@ -65,7 +66,7 @@ fn failed(bound: &Bound, why: &str) -> Explanation {
 fn read(
     (bound, node, request): (&Bound, &Node, &Request),
     called: Called<auth::Step>,
-    (decider, question, asks): (Arc<dyn Decider>, auth::Request, u8),
+    (decider, question, asks): (Arc<dyn Decider>, auth::Request, usize),
 ) -> Explanation {
     let answered = match called.result {
         Ok(answered) => answered,
@@ -73,7 +74,7 @@ fn read(
     };
     match answer::read(answered, request, (&bound.hook, Places::Look(&node.slots))) {
         Ok(Answer::Step(step)) => Explanation::Step(step, "the hook has no opinion on this".to_owned()),
-        Ok(Answer::Ask(_)) if asks >= ASKS_MAX => failed(bound, ASKS_TOO_OFTEN),
+        Ok(Answer::Ask(_)) if asks >= MAX_REPLIES => failed(bound, ASKS_TOO_OFTEN),
         Ok(Answer::Ask(fetch)) => Explanation::Asks(Box::new(Asking { decider, question, fetch, asks })),
         Err(error) => failed(bound, &error),
     }

@@ -71,9 +71,9 @@ pub struct KeptGrants {
     of_address: HashMap<IpAddr, usize>,
 }
 
-/// Whether what was granted before counts: not to a session of play grants that has no good one.
-pub fn may_be_in(request: &Request) -> bool {
-    !matches!(request.client.viewer, Some(ViewerName::Granted(_)))
+/// The same for whoever may be in: what was granted before does not count to a session of play grants that has no good one.
+pub fn key_if_in(request: &Request) -> Option<u64> {
+    if matches!(request.client.viewer, Some(ViewerName::Granted(_))) { None } else { key(request) }
 }
 
 /// Whether this is about a session of play grants.

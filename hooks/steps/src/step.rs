@@ -8,6 +8,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
+use millstream_hooks::json::MAX_REPLIES;
 use millstream_hooks::wit::auth;
 use millstream_hooks::{ASKS_TOO_OFTEN, Called};
 use millstream_policy::scope::Fail;
@@ -26,9 +27,6 @@ use crate::recorder::Recorder;
 use crate::slots::Slots;
 use crate::threads::{Threads, Waiting};
 use crate::troubles::Troubles;
-
-/// Upstreams that may be asked for one decision.
-pub(crate) const ASKS_MAX: u8 = 2;
 
 /// What upstreams answer, when they have.
 pub type Replied = Box<dyn FnOnce(Result<auth::Reply, String>) + Send>;
@@ -187,7 +185,7 @@ struct Case {
     ticket: u64,
     request: Request,
     question: auth::Request,
-    asks: u8,
+    asks: usize,
 }
 
 impl HookStep {
@@ -230,8 +228,7 @@ impl HookStep {
         self.node.troubles.failed(&self.bound.hook, &request.name, label);
         // Who is in stays, under the conditions that it has: what the rest of the chain would say is not about these.
         let now = Instant::now();
-        let key = kept::key(request).filter(|_| kept::may_be_in(request));
-        let stays = key.and_then(|key| self.kept_of(request).stays(key, self.bound.number, now));
+        let stays = kept::key_if_in(request).and_then(|key| self.kept_of(request).stays(key, self.bound.number, now));
         if let Some(grant) = stays {
             return Step::Allow(grant);
         }
@@ -240,7 +237,7 @@ impl HookStep {
     }
 
     /// What a call came to: a step, or what is to be asked first.
-    fn settle(&self, called: Called<auth::Step>, request: &Request, asks: u8) -> Answer {
+    fn settle(&self, called: Called<auth::Step>, request: &Request, asks: usize) -> Answer {
         let numbers = &self.bound.numbers;
         numbers.took(called.cpu);
         self.bound.calls.called();
@@ -267,7 +264,7 @@ impl HookStep {
             self.node.troubles.answered(&self.bound.hook, request.action, &request.name, step);
         }
         match &answer {
-            Answer::Ask(_) if asks >= ASKS_MAX => {
+            Answer::Ask(_) if asks >= MAX_REPLIES => {
                 self.bound.calls.failed(request.client.address.ip());
                 numbers.said(ASKS_TOO_OFTEN);
                 Answer::Step(self.failed("asks", request))
@@ -320,8 +317,7 @@ impl Policy for HookStep {
         }
         let Some(decider) = &self.bound.decider else { return self.failed("not_ready", request) };
         let now = Instant::now();
-        let key = kept::key(request).filter(|_| kept::may_be_in(request));
-        let known = key.and_then(|key| self.kept_of(request).get(key, self.bound.number, now));
+        let known = kept::key_if_in(request).and_then(|key| self.kept_of(request).get(key, self.bound.number, now));
         let request = match known {
             None => Cow::Borrowed(request),
             Some(Known::Fresh(grant)) => {

@@ -14,7 +14,7 @@ use crate::Api;
 use crate::auth::Caller;
 use crate::http::extract::{IfMatch, Tag};
 use crate::http::problem::{Answer, Problem};
-use crate::model::hook::{BindingRecord, HookRecord, Mode, VersionRecord, Which};
+use crate::model::hook::{BindingRecord, HookRecord, VersionRecord, Which};
 use crate::model::token::Role;
 use crate::model::{self, BINDING, HOOK, Kept};
 use crate::reconcile::{Subject, Unsettled};
@@ -275,7 +275,7 @@ impl Api {
         // What was counted is of a version that the binding has no more.
         let is_current =
             binding.generation == told.generation && versions::number(&binding, &hook) == Some(told.version);
-        if !is_current || !matches!(binding.mode, Mode::Live | Mode::Canary) {
+        if !is_current || !binding.mode.decides() {
             return Ok(());
         }
         let &HookCalls { version, calls, failures, .. } = told;

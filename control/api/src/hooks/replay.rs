@@ -106,8 +106,7 @@ pub(crate) struct Checked {
 impl Checked {
     /// The binding that is to be stored means the version that was checked.
     pub(crate) fn holds_for(&self, record: &BindingRecord, hook: &HookRecord) -> Answer<()> {
-        let decides = matches!(record.mode, Mode::Live | Mode::Canary);
-        if decides && self.given.as_ref() != Some(&Given::of(record)) {
+        if record.mode.decides() && self.given.as_ref() != Some(&Given::of(record)) {
             return Err(Problem::conflict("the binding was changed at the same moment; send it again"));
         }
         let Some(checked) = &self.sha256 else { return Ok(()) };
@@ -258,7 +257,7 @@ impl Api {
         }
         let is_meant = |(id, binding): &(String, Kept<BindingRecord>)| match only {
             Some(only) => id == only,
-            None => matches!(binding.value.mode, Mode::Live | Mode::Canary),
+            None => binding.value.mode.decides(),
         };
         let hook = candidate_hook(world, sha256, signature);
         let bound = bound.into_iter().filter(is_meant);
@@ -273,14 +272,13 @@ impl Api {
         after: &BindingRecord,
         accepts: bool,
     ) -> Answer<Checked> {
-        let decides = |record: &BindingRecord| matches!(record.mode, Mode::Live | Mode::Canary);
         let hook = self.hook(&after.hook).await?.value;
         // What else is wrong with it is said when it is to be stored.
         let version =
-            hook.version(after.version).filter(|_| decides(after) && hook.world.points().contains(&after.point));
+            hook.version(after.version).filter(|_| after.mode.decides() && hook.world.points().contains(&after.point));
         let is_as_before = |before: &BindingRecord| {
             let was = hook.version(before.version);
-            decides(before)
+            before.mode.decides()
                 && Given::of(before) == Given::of(after)
                 && was.map(|was| &was.sha256) == version.map(|version| &version.sha256)
         };
@@ -291,7 +289,7 @@ impl Api {
         }
         let mut checked = self.check_differences(before, after, accepts).await?;
         checked.sha256 = checked.sha256.or_else(|| version.map(|version| version.sha256.clone()));
-        checked.given = decides(after).then(|| Given::of(after));
+        checked.given = after.mode.decides().then(|| Given::of(after));
         Ok(checked)
     }
 

@@ -128,8 +128,7 @@ impl Api {
         let given = bound.iter().map(|(_, binding)| Given::of(&binding.value)).collect();
         let checks = self.check_configs(module.clone(), given).await?;
         for ((id, binding), check) in bound.iter().zip(&checks) {
-            let takes_it =
-                binding.value.version == Which::Newest && matches!(binding.value.mode, Mode::Live | Mode::Canary);
+            let takes_it = binding.value.version == Which::Newest && binding.value.mode.decides();
             if let ConfigCheck::Refused(reason) = check
                 && takes_it
             {

@@ -112,6 +112,13 @@ pub enum Mode {
     Live,
 }
 
+impl Mode {
+    /// Its hook decides, for all streams or for some.
+    pub const fn decides(self) -> bool {
+        matches!(self, Self::Canary | Self::Live)
+    }
+}
+
 /// What form a module has, as its first bytes tell.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]

@@ -253,7 +253,7 @@ pub(super) fn config_error(config: &BTreeMap<String, String>) -> Option<String> 
 
 /// Whether the point fits the hook.
 fn fits(record: &BindingRecord, hook: &HookRecord, accept_failures: bool) -> Answer<()> {
-    if matches!(record.mode, Mode::Live | Mode::Canary)
+    if record.mode.decides()
         && let Some(version) = hook.version(record.version)
     {
         life::must_be_sound(version, accept_failures)?;

@@ -161,12 +161,7 @@ mod tests {
                 self.late.show(*pts, Picture::grey(2, 2).unwrap());
             }
             while let Some(ordered) = self.late.poll() {
-                self.out.push(match ordered {
-                    Ordered::Picture(Shown { dts_ms, pts_ms, keyframe, .. }) => {
-                        format!("{}{dts_ms}/{pts_ms}", if keyframe { "K" } else { "" })
-                    }
-                    Ordered::Passed(what) => what.to_owned(),
-                });
+                self.out.push(ordered.told());
             }
             self
         }

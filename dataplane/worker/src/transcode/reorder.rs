@@ -177,6 +177,19 @@ impl<T> Reorder<T> {
 }
 
 #[cfg(test)]
+impl Ordered<&'static str> {
+    /// For tests: times of decoding and of showing, and what passes.
+    pub(super) fn told(self) -> String {
+        match self {
+            Self::Picture(Shown { dts_ms, pts_ms, keyframe, .. }) => {
+                format!("{}{dts_ms}/{pts_ms}", if keyframe { "K" } else { "" })
+            }
+            Self::Passed(what) => what.to_owned(),
+        }
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
 
@@ -202,12 +215,7 @@ mod tests {
 
         fn drain(&mut self) -> &mut Self {
             while let Some(ordered) = self.reorder.poll() {
-                self.out.push(match ordered {
-                    Ordered::Picture(Shown { dts_ms, pts_ms, keyframe, .. }) => {
-                        format!("{}{dts_ms}/{pts_ms}", if keyframe { "K" } else { "" })
-                    }
-                    Ordered::Passed(what) => what.to_owned(),
-                });
+                self.out.push(ordered.told());
             }
             self
         }

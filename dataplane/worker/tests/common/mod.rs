@@ -151,3 +151,19 @@ pub(crate) fn write(name: &str, bytes: &[u8]) -> String {
     std::fs::write(&path, bytes).expect("a file");
     path.to_str().expect("ASCII").to_owned()
 }
+
+/// Nothing is missing, nothing is twice, and keyframes are each two seconds.
+#[track_caller]
+pub(crate) fn is_whole(published: &node::Published) {
+    let video = published.video();
+    assert!(video[0].0);
+    for pair in video.windows(2) {
+        let (step, shown) = (pair[1].1 - pair[0].1, pair[1].2 - pair[0].2);
+        assert!((33..=34).contains(&step) && (33..=34).contains(&shown), "{pair:?} of {video:?}");
+    }
+    let keyframes: Vec<i64> = video.iter().filter(|frame| frame.0).map(|frame| frame.1).collect();
+    assert!(
+        keyframes.iter().all(|ms| ms % 2_000 == 0) && keyframes.windows(2).all(|w| w[1] - w[0] == 2_000),
+        "{keyframes:?}"
+    );
+}
