@@ -350,7 +350,7 @@ async function play(browser, origin, name) {
     result.read = settled.length / within.filter(({ at }) => at >= from + (seconds * 1000) / 3).length;
   }
   if (logs) {
-    const file = join(logs, `${name.replace(/[^\w.]/g, '-')}`);
+    const file = join(logs, `${name.replace(/[^\w.]/g, '-')}-${opened}`);
     writeFileSync(`${file}.log`, `${line(result)}\n${log.join('\n')}\n`);
     writeFileSync(`${file}.json`, JSON.stringify({ seen: within, asked: [...asked], ...told, failed, from, opened }));
   }
