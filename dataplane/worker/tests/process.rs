@@ -296,8 +296,8 @@ fn pictures() {
     let (size, pts_ms, _) = picture(&worker, 1);
     println!("a picture after {:?}", asked.elapsed());
     assert_eq!((size, picture(&worker, 2).0), ((640, 360), (320, 180)));
-    // The newest, not the keyframe; and one connection for both.
-    assert!(pts_ms.abs_diff(asked_ms) < 500, "{pts_ms} of {asked_ms}");
+    // The newest, not the keyframe, which comes every two seconds; and one connection for both.
+    assert!(pts_ms.abs_diff(asked_ms) < 1_000, "{pts_ms} of {asked_ms}");
     assert_eq!(node.stream.connections.load(Ordering::SeqCst), 1);
 
     // A stream with a job is not asked for.
@@ -307,7 +307,7 @@ fn pictures() {
     let asked_ms = node.stream.now_ms();
     worker.order(&ask(3, Some(100_000), &node));
     let (size, pts_ms, jpeg) = picture(&worker, 3);
-    assert!(size == (640, 360) && pts_ms.abs_diff(asked_ms) < 500 && jpeg.len() > 5_000, "{pts_ms} of {asked_ms}");
+    assert!(size == (640, 360) && pts_ms.abs_diff(asked_ms) < 1_000 && jpeg.len() > 5_000, "{pts_ms} of {asked_ms}");
     assert_eq!(node.stream.connections.load(Ordering::SeqCst), connections);
 
     node.stream.gone.store(true, Ordering::SeqCst);

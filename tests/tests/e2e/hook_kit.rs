@@ -277,6 +277,8 @@ fn every_new_hook_builds_and_answers() {
             }
             let built = Tool::spawn(
                 Command::new("./build")
+                    // What compiles this workspace is not what compiles theirs.
+                    .env_remove("RUSTC_WORKSPACE_WRAPPER")
                     .current_dir(&hook)
                     .env("MILLSTREAM", &bin)
                     .env("PYTHON", &python)
