@@ -258,9 +258,9 @@ impl Session {
         match &mut self.side {
             Side::User(_) => self.process_by_rustls(incoming, plain, out),
             Side::Kernel(receiver) => {
-                let received = receiver.receive(incoming, plain);
+                let used = receiver.receive(incoming, plain);
                 self.ended = receiver.has_ended();
-                received.map_err(|Failure { error, alert }| {
+                used.map_err(|Failure { error, alert }| {
                     self.alert = alert.filter(|_| !self.closed);
                     self.closed = true;
                     error

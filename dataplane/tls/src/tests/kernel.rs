@@ -311,11 +311,14 @@ fn both_ends_change_their_keys() {
     assert!(!line.server.has_next_keys());
 }
 
+/// Changes what was said.
+type Breaks = fn(&mut Vec<u8>);
+
 #[test]
 fn what_is_hostile_ends_the_session_with_an_alert() {
     let setup = setup();
     for (version, _, suite) in all() {
-        let broken: [(&str, fn(&mut Vec<u8>), u8); 4] = [
+        let broken: [(&str, Breaks, u8); 4] = [
             ("a bit", |bytes| *bytes.last_mut().unwrap() ^= 1, 20),
             ("a record once more", |bytes| bytes.extend(bytes.clone()), 20),
             ("too long", |bytes| bytes[3] = 0xff, 22),
