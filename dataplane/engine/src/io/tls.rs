@@ -36,6 +36,8 @@ pub(crate) struct Tls {
     busy: Cell<bool>,
     /// Records that the kernel may still make with the keys that it has; `None`: it has none.
     kernel_records_left: Cell<Option<u64>>,
+    /// It was to have others, and there are none: the connection ends.
+    lacks_keys: Cell<bool>,
 }
 
 impl Tls {
@@ -47,6 +49,7 @@ impl Tls {
             queue: RefCell::default(),
             busy: Cell::new(false),
             kernel_records_left: Cell::new(None),
+            lacks_keys: Cell::new(false),
         }
     }
 
@@ -82,13 +85,15 @@ impl Tls {
 
     /// Before anything else is sent the kernel is to have other keys: the peer has asked for them, or those that it has are used up.
     pub(super) fn wants_keys(&self) -> bool {
-        self.kernel_records_left.get().is_some_and(|left| left == 0 || self.session.borrow().wants_keys())
+        let is_due = |left| left == 0 || self.session.borrow().wants_keys();
+        !self.lacks_keys.get() && self.kernel_records_left.get().is_some_and(is_due)
     }
 
     /// Those keys, once the peer was told; `None`: it could not be told now. An error where there are none.
     pub(super) fn next_keys(&self, tell: impl FnOnce() -> io::Result<bool>) -> io::Result<Option<SendKeys>> {
         let session = &mut *self.session.borrow_mut();
         if !session.has_next_keys() {
+            self.lacks_keys.set(true);
             return Err(invalid(TlsError::KeysUsedUp));
         }
         if !tell()? {
