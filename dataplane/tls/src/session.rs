@@ -156,6 +156,9 @@ impl Session {
 
     /// Gives the keys of what is sent away. From here on what is sent goes out as it is, in order, and the kernel makes records of it.
     pub fn keys_for_kernel(&mut self) -> Result<SendKeys, TlsError> {
+        if !self.may_go_to_kernel() {
+            return Err(TlsError::Closed);
+        }
         let http2 = self.is_http2();
         let side = std::mem::replace(&mut self.side, Side::Gone);
         let (Side::User(connection), Some(kernel)) = (side, self.kernel.take()) else { return Err(TlsError::Closed) };
