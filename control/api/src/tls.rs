@@ -29,8 +29,10 @@ pub struct TlsInForce {
     pub refused_total: u64,
     /// Whether viewers are offered HTTP/2.
     pub http2: bool,
-    /// Whether the kernel could make records, in words. They are made in user space either way.
+    /// Who makes TLS records, the kernel or this process, and why, in words.
     pub kernel: String,
+    /// Connections whose TLS records the kernel makes.
+    pub kernel_sessions: u64,
 }
 
 /// Who looks after it.

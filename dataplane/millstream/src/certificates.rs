@@ -186,10 +186,10 @@ pub(crate) fn begin(layers: &mut Layers) -> anyhow::Result<Option<Begun>> {
         warn!("certificate: {problem}");
     }
     tell(&certificates);
-    let ktls = Ktls::probe();
-    info!("TLS records are made in user space; {ktls}");
+    let ktls = Ktls::probe(layers.tls.kernel);
+    info!("TLS records are {ktls}");
     let tickets = Tickets::new()?;
-    let server = ServerTls::new(certificates, &tickets, layers.tls.http2)?;
+    let server = ServerTls::new(certificates, &tickets, layers.tls.http2)?.with_kernel(ktls.used().cloned())?;
     let (rtmp, http) = (layers.tls.rtmp, layers.tls.http);
     layers.config.tls = Some(TlsConfig { server: server.clone(), rtmp, http });
     Ok(Some(Begun { files, tickets, server, stamp, ktls }))
@@ -377,6 +377,7 @@ impl InUse {
             }
             // Challenges may be pending meanwhile.
             Ok(ServerTls::new(certificates, tickets, before.has_http2())?
+                .with_kernel(before.kernel().cloned())?
                 .with_challenges(Arc::clone(before.challenges()))?)
         });
         let next = match read {
@@ -456,7 +457,8 @@ impl InUse {
             refused: self.refusal().clone(),
             refused_total: self.0.refused.load(Ordering::Relaxed),
             http2: server.has_http2(),
-            kernel: self.0.ktls.to_string(),
+            kernel: format!("records are {}", self.0.ktls),
+            kernel_sessions: self.0.ktls.used().map_or(0, |kernel| kernel.sessions()),
         }
     }
 

@@ -1,29 +1,38 @@
-//! Whether the kernel could make TLS records (kTLS): tried at the start, on a connection to itself. It is only said: records are made in user space,
-//! by rustls, whatever the answer. Before it: [`crate::serve`], which has ports with TLS; after it: the log and `/metrics`.
+//! Whether the kernel makes TLS records (kTLS), and of which ciphers: tried at the start, on connections to itself, because kernels list what they have as
+//! a module only once it is loaded. Before it: [`crate::certificates`], which has ports with TLS; after it: sessions, which are given to a kernel that does
+//! where `tls.kernel` allows it, the log, the API and `/metrics`.
 use std::fmt;
 use std::io::{self, Read as _, Write as _};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::sync::Arc;
 use std::time::Duration;
 
+use millstream_tls::{Cipher, KernelTls, Version};
 use nix::errno::Errno;
 use nix::libc;
 use nix::sys::socket::setsockopt;
 use nix::sys::socket::sockopt::{TcpTlsTx, TcpUlp, TlsCryptoInfo};
 
+use crate::settings::values::KernelChoice;
+
 /// A connection within this machine takes less.
 const WAIT: Duration = Duration::from_secs(1);
 /// A record of data begins with its type and version (RFC 8446, 5.2).
 const RECORD: [u8; 3] = [23, 3, 3];
-/// Header, what is said, type and tag.
 const SAID: &[u8] = b"probe";
-const RECORD_BYTES: usize = 5 + SAID.len() + 1 + 16;
+/// A record's header and tag, and what else is in it: an explicit nonce in TLS 1.2 with GCM, the real type in TLS 1.3.
+const HEADER_AND_TAG_BYTES: usize = 5 + 16;
+const EXPLICIT_NONCE_BYTES: usize = 8;
+const TYPE_BYTES: usize = 1;
+const VERSIONS: [Version; 2] = [Version::Tls13, Version::Tls12];
+const CIPHERS: [Cipher; 3] = [Cipher::Aes128Gcm, Cipher::Aes256Gcm, Cipher::Chacha20Poly1305];
 
 /// What the kernel made of it.
 #[derive(Debug)]
-pub(crate) enum Ktls {
-    /// It made a record of AES-128-GCM.
-    Offered,
-    /// It has no such part, or is not allowed to load it, or has it without this cipher.
+enum Offer {
+    /// It made records of these; `changes_keys`: and took other keys after that.
+    Made { of: Vec<(Version, Cipher)>, changes_keys: bool },
+    /// It has no such part, or is not allowed to load it, or has it without any of these.
     Refused {
         /// What it was asked for.
         step: &'static str,
@@ -31,33 +40,108 @@ pub(crate) enum Ktls {
     },
 }
 
+/// The kernel's TLS, as far as this process uses it.
+#[derive(Debug)]
+pub(crate) struct Ktls {
+    offer: Offer,
+    /// `None`: sessions are not given to it.
+    used: Option<Arc<KernelTls>>,
+}
+
 impl Ktls {
     /// Asks it. Takes a moment; a kernel that has the part as a module, and lets this process load it, has it loaded then.
-    pub(crate) fn probe() -> Self {
-        probe().unwrap_or_else(|(step, error)| Self::Refused { step, error })
+    pub(crate) fn probe(choice: KernelChoice) -> Self {
+        let offer = offer();
+        let used = match &offer {
+            Offer::Made { of, changes_keys } if choice == KernelChoice::Auto => {
+                Some(Arc::new(KernelTls::new(of.clone(), *changes_keys)))
+            }
+            _ => None,
+        };
+        Self { offer, used }
+    }
+
+    /// The kernel, where it may have sessions.
+    pub(crate) fn used(&self) -> Option<&Arc<KernelTls>> {
+        self.used.as_ref()
     }
 
     /// Numbers of `/metrics`.
     pub(crate) fn numbers(&self) -> String {
-        let offered = u8::from(matches!(self, Self::Offered));
+        let offered = u8::from(matches!(self.offer, Offer::Made { .. }));
+        let of = |number: fn(&KernelTls) -> u64| self.used().map_or(0, |kernel| number(kernel));
+        let (sessions, given, refused) = (of(KernelTls::sessions), of(KernelTls::given), of(KernelTls::refused));
         format!(
-            "# HELP millstream_tls_kernel_offered Whether the kernel could make TLS records; they are made in user space either way.\n\
+            "# HELP millstream_tls_kernel_offered Whether the kernel can make TLS records.\n\
              # TYPE millstream_tls_kernel_offered gauge\n\
-             millstream_tls_kernel_offered {offered}\n"
+             millstream_tls_kernel_offered {offered}\n\
+             # HELP millstream_tls_kernel_sessions Connections whose TLS records the kernel makes.\n\
+             # TYPE millstream_tls_kernel_sessions gauge\n\
+             millstream_tls_kernel_sessions {sessions}\n\
+             # HELP millstream_tls_kernel_given Connections that the kernel was given, to make their TLS records.\n\
+             # TYPE millstream_tls_kernel_given counter\n\
+             millstream_tls_kernel_given_total {given}\n\
+             # HELP millstream_tls_kernel_refused Connections that the kernel did not take; their TLS records are made in user space.\n\
+             # TYPE millstream_tls_kernel_refused counter\n\
+             millstream_tls_kernel_refused_total {refused}\n"
         )
     }
 }
 
 impl fmt::Display for Ktls {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Offered => f.write_str("the kernel could make them"),
-            Self::Refused { step, error } => write!(f, "the kernel refuses {step}: {error}"),
+        match (&self.offer, &self.used) {
+            (Offer::Made { of, .. }, Some(_)) => write!(f, "made by the kernel, where much is sent: {}", Listed(of)),
+            (Offer::Made { of, .. }, None) => {
+                write!(f, "made in user space; the kernel could make them (tls.kernel = \"auto\"): {}", Listed(of))
+            }
+            (Offer::Refused { step, error }, _) => {
+                write!(f, "made in user space; the kernel refuses {step}: {error}")
+            }
         }
     }
 }
 
-fn probe() -> Result<Ktls, (&'static str, io::Error)> {
+/// Ciphers with their versions.
+struct Listed<'a>(&'a [(Version, Cipher)]);
+
+impl fmt::Display for Listed<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(list) = self;
+        for (index, version) in VERSIONS.into_iter().enumerate() {
+            let ciphers: Vec<_> = list.iter().filter(|(of, _)| *of == version).map(|(_, c)| c.to_string()).collect();
+            let name = if version == Version::Tls13 { "TLS 1.3" } else { "TLS 1.2" };
+            let ciphers = if ciphers.is_empty() { "nothing".to_owned() } else { ciphers.join(", ") };
+            write!(f, "{}{name} with {ciphers}", if index == 0 { "" } else { "; " })?;
+        }
+        Ok(())
+    }
+}
+
+fn offer() -> Offer {
+    let (mut made, mut changes_keys) = (Vec::new(), true);
+    let mut refused = None;
+    for version in VERSIONS {
+        for cipher in CIPHERS {
+            match try_one(version, cipher) {
+                Ok(changes) => {
+                    made.push((version, cipher));
+                    changes_keys &= changes || version == Version::Tls12;
+                }
+                Err(why) => {
+                    refused.get_or_insert(why);
+                }
+            }
+        }
+    }
+    match refused.filter(|_| made.is_empty()) {
+        Some((step, error)) => Offer::Refused { step, error },
+        None => Offer::Made { of: made, changes_keys },
+    }
+}
+
+/// Has it make a record of these; whether it then takes other keys.
+fn try_one(version: Version, cipher: Cipher) -> Result<bool, (&'static str, io::Error)> {
     let of = |step| move |error: io::Error| (step, error);
     let of_kernel = |step| move |error: Errno| (step, io::Error::from(error));
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(of("a port"))?;
@@ -66,21 +150,49 @@ fn probe() -> Result<Ktls, (&'static str, io::Error)> {
     let mut theirs = accept_from(&listener, &ours).map_err(of("a connection to itself"))?;
     theirs.set_read_timeout(Some(WAIT)).map_err(of("a connection to itself"))?;
     setsockopt(&ours, TcpUlp::default(), b"tls").map_err(of_kernel("TCP_ULP \"tls\""))?;
-    let keys = libc::tls12_crypto_info_aes_gcm_128 {
-        info: libc::tls_crypto_info { version: libc::TLS_1_3_VERSION, cipher_type: libc::TLS_CIPHER_AES_GCM_128 },
-        iv: [1; libc::TLS_CIPHER_AES_GCM_128_IV_SIZE],
-        key: [2; libc::TLS_CIPHER_AES_GCM_128_KEY_SIZE],
-        salt: [3; libc::TLS_CIPHER_AES_GCM_128_SALT_SIZE],
-        rec_seq: [0; libc::TLS_CIPHER_AES_GCM_128_REC_SEQ_SIZE],
-    };
-    setsockopt(&ours, TcpTlsTx, &TlsCryptoInfo::Aes128Gcm(keys)).map_err(of_kernel("TLS_TX with AES-128-GCM"))?;
+    setsockopt(&ours, TcpTlsTx, &some_keys(version, cipher)).map_err(of_kernel("TLS_TX"))?;
     ours.write_all(SAID).map_err(of("a record"))?;
-    let mut record = [0; RECORD_BYTES];
+    let more = match (version, cipher) {
+        (Version::Tls13, _) => TYPE_BYTES,
+        (Version::Tls12, Cipher::Chacha20Poly1305) => 0,
+        (Version::Tls12, _) => EXPLICIT_NONCE_BYTES,
+    };
+    let mut record = vec![0; HEADER_AND_TAG_BYTES + SAID.len() + more];
     theirs.read_exact(&mut record).map_err(of("a record"))?;
-    if record.starts_with(&RECORD) {
-        Ok(Ktls::Offered)
+    let body_bytes = record.len() - 5;
+    if record.starts_with(&RECORD) && record.get(3..5) == Some(&[0, u8::try_from(body_bytes).unwrap_or(0)]) {
+        Ok(setsockopt(&ours, TcpTlsTx, &some_keys(version, cipher)).is_ok())
     } else {
         Err(("a record", io::Error::new(io::ErrorKind::InvalidData, "what comes out is none")))
+    }
+}
+
+/// Keys of a connection that carries no secret.
+fn some_keys(version: Version, cipher: Cipher) -> TlsCryptoInfo {
+    let version = if version == Version::Tls13 { libc::TLS_1_3_VERSION } else { libc::TLS_1_2_VERSION };
+    let info = |cipher_type| libc::tls_crypto_info { version, cipher_type };
+    match cipher {
+        Cipher::Aes128Gcm => TlsCryptoInfo::Aes128Gcm(libc::tls12_crypto_info_aes_gcm_128 {
+            info: info(libc::TLS_CIPHER_AES_GCM_128),
+            iv: [1; libc::TLS_CIPHER_AES_GCM_128_IV_SIZE],
+            key: [2; libc::TLS_CIPHER_AES_GCM_128_KEY_SIZE],
+            salt: [3; libc::TLS_CIPHER_AES_GCM_128_SALT_SIZE],
+            rec_seq: [0; libc::TLS_CIPHER_AES_GCM_128_REC_SEQ_SIZE],
+        }),
+        Cipher::Aes256Gcm => TlsCryptoInfo::Aes256Gcm(libc::tls12_crypto_info_aes_gcm_256 {
+            info: info(libc::TLS_CIPHER_AES_GCM_256),
+            iv: [1; libc::TLS_CIPHER_AES_GCM_256_IV_SIZE],
+            key: [2; libc::TLS_CIPHER_AES_GCM_256_KEY_SIZE],
+            salt: [3; libc::TLS_CIPHER_AES_GCM_256_SALT_SIZE],
+            rec_seq: [0; libc::TLS_CIPHER_AES_GCM_256_REC_SEQ_SIZE],
+        }),
+        Cipher::Chacha20Poly1305 => TlsCryptoInfo::Chacha20Poly1305(libc::tls12_crypto_info_chacha20_poly1305 {
+            info: info(libc::TLS_CIPHER_CHACHA20_POLY1305),
+            iv: [1; libc::TLS_CIPHER_CHACHA20_POLY1305_IV_SIZE],
+            key: [2; libc::TLS_CIPHER_CHACHA20_POLY1305_KEY_SIZE],
+            salt: [],
+            rec_seq: [0; libc::TLS_CIPHER_CHACHA20_POLY1305_REC_SEQ_SIZE],
+        }),
     }
 }
 
@@ -103,16 +215,37 @@ mod tests {
 
     #[test]
     fn the_kernel_is_asked_and_its_answer_is_the_one_that_it_lists() {
-        let ktls = Ktls::probe();
+        let ktls = Ktls::probe(KernelChoice::Auto);
         // Asking for it loads it, where that is allowed; then it is in this list.
         let listed = std::fs::read_to_string("/proc/sys/net/ipv4/tcp_available_ulp").unwrap_or_default();
         let is_listed = listed.split_whitespace().any(|name| name == "tls");
-        match &ktls {
-            Ktls::Offered => assert!(is_listed, "{listed:?}"),
-            Ktls::Refused { step, .. } => assert_eq!(step.starts_with("TCP_ULP"), !is_listed, "{ktls} {listed:?}"),
+        match &ktls.offer {
+            Offer::Made { of, .. } => assert!(is_listed && !of.is_empty(), "{listed:?}"),
+            Offer::Refused { step, .. } => assert_eq!(step.starts_with("TCP_ULP"), !is_listed, "{ktls} {listed:?}"),
         }
         println!("{ktls}");
-        let offered = u8::from(matches!(ktls, Ktls::Offered));
-        assert!(ktls.numbers().ends_with(&format!("\nmillstream_tls_kernel_offered {offered}\n")));
+        let offered = u8::from(matches!(ktls.offer, Offer::Made { .. }));
+        assert!(ktls.numbers().contains(&format!("\nmillstream_tls_kernel_offered {offered}\n")));
+        assert_eq!(ktls.used().is_some(), offered == 1);
+        assert!(Ktls::probe(KernelChoice::Off).used().is_none());
+    }
+
+    #[test]
+    fn what_it_offers_is_said_and_whether_it_is_used() {
+        let made = vec![(Version::Tls13, Cipher::Aes128Gcm), (Version::Tls13, Cipher::Chacha20Poly1305)];
+        let used = Some(Arc::new(KernelTls::new(made.clone(), true)));
+        let offer = |of| Offer::Made { of, changes_keys: true };
+        assert_eq!(
+            Ktls { offer: offer(made.clone()), used }.to_string(),
+            "made by the kernel, where much is sent: TLS 1.3 with AES-128-GCM, ChaCha20-Poly1305; TLS 1.2 with nothing"
+        );
+        assert_eq!(
+            Ktls { offer: offer(made), used: None }.to_string(),
+            "made in user space; the kernel could make them (tls.kernel = \"auto\"): TLS 1.3 with AES-128-GCM, \
+             ChaCha20-Poly1305; TLS 1.2 with nothing"
+        );
+        let error = io::Error::from(io::ErrorKind::NotFound);
+        let refused = Ktls { offer: Offer::Refused { step: "TCP_ULP \"tls\"", error }, used: None };
+        assert!(refused.to_string().starts_with("made in user space; the kernel refuses TCP_ULP \"tls\": "));
     }
 }

@@ -125,6 +125,8 @@ pub(crate) struct Tls {
     pub(crate) from_control: bool,
     /// Viewers are offered HTTP/2.
     pub(crate) http2: bool,
+    /// Whether the kernel may make TLS records.
+    pub(crate) kernel: values::KernelChoice,
 }
 
 /// What listens without being asked to: RTMPS where there are certificates, HTTPS where one is ordered, which public clients come for.
@@ -142,6 +144,7 @@ fn tls(set: &TlsSettings, role: Role, is_ordered: bool) -> Tls {
         from_control,
         control: set.control.and_then(Listen::at),
         http2: set.http2.unwrap_or(true),
+        kernel: set.kernel.unwrap_or_default(),
     }
 }
 

@@ -120,9 +120,12 @@ pub enum TlsError {
     /// More than a handshake needs.
     #[error("more than {0} bytes of a handshake")]
     Long(usize),
-    /// Keys are used up, or the session is closed.
+    /// The session is closed.
     #[error("the session takes no more data")]
     Closed,
+    /// As much as its cipher is safe for was sent, and there are no other keys.
+    #[error("the keys of the session are used up: the client is to connect once more")]
+    KeysUsedUp,
     /// Anything else.
     #[error("{0}")]
     Other(String),
@@ -138,7 +141,7 @@ impl TlsError {
             Self::NoProtocol => "tls_no_protocol",
             Self::NoCertificate => "tls_no_certificate",
             Self::Record => "tls_record",
-            Self::Long(_) | Self::Closed | Self::Other(_) => "tls_failed",
+            Self::Long(_) | Self::Closed | Self::KeysUsedUp | Self::Other(_) => "tls_failed",
         }
     }
 }
@@ -152,10 +155,15 @@ impl From<Error> for TlsError {
             Error::General(words) if words == NO_CERTIFICATE => Self::NoCertificate,
             // Each of these is something that TLS 1.2 as it is used today has, and the client has not.
             Error::PeerIncompatible(lacking) => Self::Old(format!("{lacking:?}")),
-            Error::AlertReceived(alert) => Self::Refused(alert_words(alert)),
+            Error::AlertReceived(alert) => refused(alert),
             other => Self::Other(other.to_string()),
         }
     }
+}
+
+/// What an alert of the peer's stands for.
+pub(crate) fn refused(alert: AlertDescription) -> TlsError {
+    TlsError::Refused(alert_words(alert))
 }
 
 fn alert_words(alert: AlertDescription) -> String {

@@ -1,4 +1,9 @@
-//! A buffer for encrypted bytes that is used again and again: what it grows by is set to zero once, not each time.
+//! Records as bytes: which of those that came are whole, and a buffer for those that go, which is used again and again: what it grows by is set to zero
+//! once, not each time.
+
+/// A record's header, and what may follow it encrypted in TLS 1.2 (RFC 5246, 6.2.3), which allows more than TLS 1.3.
+pub(crate) const HEADER_BYTES: usize = 5;
+pub(crate) const PAYLOAD_BYTES_MAX: usize = (16 << 10) + (2 << 10);
 
 /// Bytes for the peer, in order.
 #[derive(Default, Debug)]
@@ -78,5 +83,30 @@ impl From<Vec<u8>> for Records {
     /// An empty one with that memory.
     fn from(bytes: Vec<u8>) -> Self {
         Self { bytes, len: 0 }
+    }
+}
+
+/// How many of these are worth a look, as bytes of a handshake: the whole records that they begin with, or all of them where something is no record,
+/// or one that is longer than any. Of a record that is not whole there is nothing to do but to wait for the rest, so that who sends its bytes one by
+/// one does not have the work of a handshake done for each.
+pub fn whole(bytes: &[u8]) -> usize {
+    let mut whole = 0;
+    loop {
+        let rest = bytes.get(whole..).unwrap_or_default();
+        match rest.first() {
+            None => return whole,
+            Some(20..=23) => {}
+            Some(_) => return bytes.len(),
+        }
+        let &[_, _, _, high, low, ..] = rest else { return whole };
+        let payload_bytes = usize::from(u16::from_be_bytes([high, low]));
+        if payload_bytes > PAYLOAD_BYTES_MAX {
+            return bytes.len();
+        }
+        let record_bytes = HEADER_BYTES + payload_bytes;
+        if rest.len() < record_bytes {
+            return whole;
+        }
+        whole += record_bytes;
     }
 }

@@ -9,7 +9,9 @@ use rustls::server::{NoServerSessionStorage, ProducesTickets};
 
 use crate::certificates::{Certificates, Shown};
 use crate::challenges::{ACME_TLS, Challenges};
-use crate::error::CertificateError;
+use crate::error::{CertificateError, TlsError};
+use crate::kernel::KernelTls;
+use crate::session::Session;
 
 /// What HTTP clients are asked for by ALPN.
 pub(crate) const HTTP2: &[u8] = b"h2";
@@ -58,17 +60,23 @@ pub struct ServerTls {
     certificates: Arc<Certificates>,
     challenges: Arc<Challenges>,
     tickets: Tickets,
+    kernel: Option<Arc<KernelTls>>,
 }
 
 impl ServerTls {
     /// With these certificates. Who has a ticket comes back with it, whichever certificates there were then. `http2`: viewers are offered it.
     pub fn new(certificates: Certificates, tickets: &Tickets, http2: bool) -> Result<Self, CertificateError> {
-        Self::made(Arc::new(certificates), Arc::default(), tickets, http2)
+        Self::made(Arc::new(certificates), Arc::default(), tickets, http2, None)
+    }
+
+    /// The same, whose sessions the kernel may have; `None`: it may not.
+    pub fn with_kernel(&self, kernel: Option<Arc<KernelTls>>) -> Result<Self, CertificateError> {
+        Self::made(Arc::clone(&self.certificates), Arc::clone(&self.challenges), &self.tickets, self.http2, kernel)
     }
 
     /// The same with these challenges pending, and no others.
     pub fn with_challenges(&self, challenges: Arc<Challenges>) -> Result<Self, CertificateError> {
-        Self::made(Arc::clone(&self.certificates), challenges, &self.tickets, self.http2)
+        Self::made(Arc::clone(&self.certificates), challenges, &self.tickets, self.http2, self.kernel.clone())
     }
 
     fn made(
@@ -76,6 +84,7 @@ impl ServerTls {
         challenges: Arc<Challenges>,
         tickets: &Tickets,
         http2: bool,
+        kernel: Option<Arc<KernelTls>>,
     ) -> Result<Self, CertificateError> {
         let config = |alpn: &[&[u8]], challenges: &Arc<Challenges>, tickets_sent: usize| {
             let builder = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
@@ -90,6 +99,8 @@ impl ServerTls {
             config.send_tls13_tickets = tickets_sent;
             // Early data can be played back by whoever recorded it.
             config.max_early_data_size = 0;
+            // Keys leave rustls for the kernel alone.
+            config.enable_secret_extraction = kernel.is_some();
             Ok(Arc::new(config))
         };
         let offer = |http2: bool| -> Vec<&[u8]> {
@@ -100,7 +111,7 @@ impl ServerTls {
         let media = config(&[], &Arc::default(), TICKETS_FOR_MEDIA)?;
         let (web, viewers) =
             (config(&offer(false), &challenges, TICKETS)?, config(&offer(http2), &challenges, TICKETS)?);
-        Ok(Self { media, web, viewers, http2, certificates, challenges, tickets: tickets.clone() })
+        Ok(Self { media, web, viewers, http2, certificates, challenges, tickets: tickets.clone(), kernel })
     }
 
     /// For RTMP.
@@ -120,6 +131,16 @@ impl ServerTls {
             Purpose::Web => &self.web,
             Purpose::Viewers => &self.viewers,
         }
+    }
+
+    /// A connection that has just come to a port of that purpose.
+    pub fn session(&self, purpose: Purpose) -> Result<Session, TlsError> {
+        Session::new(self.of(purpose)).map(|session| session.with_kernel(self.kernel.clone()))
+    }
+
+    /// The kernel that may have its sessions.
+    pub fn kernel(&self) -> Option<&Arc<KernelTls>> {
+        self.kernel.as_ref()
     }
 
     /// Whether viewers are offered HTTP/2.

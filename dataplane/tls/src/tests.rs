@@ -2,6 +2,7 @@
 mod certificates;
 mod challenges;
 mod hostile;
+mod kernel;
 mod kit;
 mod sessions;
 mod strangers;

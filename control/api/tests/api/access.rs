@@ -285,6 +285,7 @@ fn certificates_in_use_are_for_operators() {
         refused_total: 3,
         http2: true,
         kernel: "the kernel refuses it".to_owned(),
+        kernel_sessions: 0,
     };
     let shown = state.clone();
     let server = Server::with(Options { tls: Some(Arc::new(move || shown.clone())), ..Options::default() });

@@ -63,7 +63,7 @@ async fn run(shard: Rc<Shard>, connection: Connection, viewer_guard: ViewerGuard
         session.set_deadline(Some(shard.now() + GOODBYE));
         // A stalled viewer does not get it; it is closed either way.
         let _ = writer.send_all(goodbye.unwrap_or_default()).await;
-        writer.finish();
+        writer.finish().await;
     }
     shard.leave(&session).await;
     session.end(why);

@@ -249,7 +249,7 @@ pub(super) async fn play(shard: Rc<Shard>, session: Rc<Session>, socket: Socket,
             writer.flush().await
         };
         // With TLS, an end that is not said looks like one that an attacker made.
-        writer.finish();
+        writer.finish().await;
     }
     shard.leave(&session).await;
     // Ends the reading side too.

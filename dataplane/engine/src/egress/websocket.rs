@@ -59,7 +59,7 @@ pub(super) async fn play(shard: Rc<Shard>, session: Rc<Session>, socket: Socket,
         // A stalled viewer does not get it; it is closed either way.
         let said = writer.send_all(goodbye).await;
         // The client's own goodbye, or its end, is read first: a connection that is closed over unread bytes is reset, and ours may be lost.
-        writer.finish();
+        writer.finish().await;
         while said.is_ok() && playing.left.get().is_none() && session.ending().is_none() {
             session.notify.notified().await;
         }

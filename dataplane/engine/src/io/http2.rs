@@ -225,7 +225,7 @@ impl Http2 {
     /// The connection is done with: it is ended cleanly, as far as that can be said now, and whatever still waits for the socket waits no more.
     pub(crate) fn close(&self) {
         self.end(true);
-        self.writer.finish();
+        self.writer.finish_now();
         self.writer.close();
     }
 

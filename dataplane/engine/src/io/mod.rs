@@ -3,6 +3,7 @@
 mod budget;
 mod buf;
 mod http2;
+mod ktls;
 mod listen;
 mod memory;
 mod prefetch;

@@ -65,6 +65,7 @@ impl Shot {
         let Self { writer, pieces: range, records: encrypted, sent } = self;
         let pieces = &pieces[range];
         let (mut count, mut unsent) = (sent, false);
+        writer.took(sent.unwrap_or(0));
         if let Some(Encrypted { range, taken }) = encrypted {
             let rest = sent.map(|sent| records.get(range.start + sent..range.end).unwrap_or_default());
             writer.keep(rest);

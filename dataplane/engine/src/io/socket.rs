@@ -22,6 +22,7 @@ use monoio::net::TcpStream;
 use super::budget::{Budget, READS};
 use super::buf::{BatchBuf, FileBuf, PieceBuf};
 use super::http2::{StreamRef, StreamWriter};
+use super::ktls;
 use super::runtime::on_epoll;
 use super::sys;
 use super::tls::{SEND_BYTES_MAX, SEND_NOW_BYTES_MAX, Tls};
@@ -228,7 +229,13 @@ impl Reader {
             let Some(count) = sys::recv_now(fd, bytes)? else { return Ok(None) };
             let received = tls.receive(bytes.get_mut(..count).unwrap_or_default());
             // Answers of TLS itself; the writer sends what the socket has no room for now.
-            tls.flush(|records| sys::send_pieces_now(fd, &[io::IoSlice::new(records)]));
+            flush(fd, tls);
+            if tls.is_in_kernel() && tls.is_sent() {
+                if tls.wants_keys() {
+                    ktls::renew(fd, tls);
+                }
+                ktls::say_alert(fd, tls);
+            }
             received.map(|()| Some(count))
         })
     }
@@ -262,6 +269,7 @@ impl Reader {
     /// Ends the connection from our side without cutting off what was just said: a socket that is closed over unread bytes is
     /// reset, and a peer that is reset may never see the last answer. Waits for the peer's end; whoever calls bounds the wait.
     pub(crate) async fn linger(&mut self, scratch: &RefCell<Box<[u8]>>) {
+        say_goodbye(&self.shared, self.tls.as_deref()).await;
         finish(self.shared.fd(), self.tls.as_deref());
         while self.readable().await.is_ok() {
             if !matches!(self.recv_now(&mut scratch.borrow_mut()), Ok(None | Some(1..))) {
@@ -351,7 +359,32 @@ impl Writer {
 
     /// What the socket takes of these now.
     pub(super) fn offer(&self, bytes: &[u8]) -> usize {
-        sys::send_pieces_now(self.fd, &[io::IoSlice::new(bytes)])
+        let count = sys::send_pieces_now(self.fd, &[io::IoSlice::new(bytes)]);
+        self.took(count);
+        count
+    }
+
+    /// The socket took that much of one send.
+    pub(super) fn took(&self, bytes: usize) {
+        if let Some(tls) = &self.tls {
+            tls.took(bytes);
+        }
+    }
+
+    /// What encrypts the next send; `None`: it goes out as it is, for there is no TLS, or the kernel makes the records.
+    fn sealing(&self) -> Option<&Rc<Tls>> {
+        let tls = self.tls.as_ref()?;
+        if tls.may_go_to_kernel() && !self.is_in_batch() {
+            ktls::enter(self.fd, tls);
+        }
+        if !tls.is_in_kernel() {
+            return Some(tls);
+        }
+        if tls.wants_keys() && tls.is_sent() {
+            ktls::renew(self.fd, tls);
+        }
+        // Frames are made here either way.
+        Some(tls).filter(|_| self.stream.is_some())
     }
 
     /// Ends the connection: whoever reads it finds that.
@@ -361,7 +394,12 @@ impl Writer {
 
     /// Whether a batch may send by it now.
     pub(crate) fn is_free(&self) -> bool {
-        self.stream.as_ref().is_none_or(StreamWriter::is_free)
+        match (&self.stream, &self.tls) {
+            (Some(stream), _) => stream.is_free(),
+            // Other keys come before anything else, and may have to wait for room.
+            (None, Some(tls)) => !tls.wants_keys(),
+            (None, None) => true,
+        }
     }
 
     /// Whether something of its connection is in a batch that is not out yet.
@@ -369,9 +407,9 @@ impl Writer {
         self.stream.as_ref().is_some_and(StreamWriter::is_in_batch)
     }
 
-    /// Encrypts these for a batch; how many bytes of them; `None`: it is no connection with TLS.
+    /// Encrypts these for a batch; how many bytes of them; `None`: they go out as they are.
     pub(super) fn encrypt_for(&self, pieces: &[Piece], out: &mut Records) -> Option<io::Result<usize>> {
-        let tls = self.tls.as_ref()?;
+        let tls = self.sealing()?;
         let pieces = pieces.iter().map(|piece| &**piece);
         Some(match &self.stream {
             Some(stream) => stream.encrypt_for(pieces, out),
@@ -391,7 +429,11 @@ impl Writer {
     /// Sends what fits of these, without waiting: how many bytes. With TLS [`Self::flush`] is to be called before whoever sends waits for something
     /// else.
     pub(crate) fn send_now(&mut self, pieces: &[io::IoSlice<'_>]) -> usize {
-        let Some(tls) = self.tls.as_deref() else { return sys::send_pieces_now(self.fd, pieces) };
+        let Some(tls) = self.sealing() else {
+            let count = sys::send_pieces_now(self.fd, pieces);
+            self.took(count);
+            return count;
+        };
         if let Some(stream) = &self.stream {
             return stream.send_now(pieces, |records| self.offer(records));
         }
@@ -404,7 +446,7 @@ impl Writer {
     }
 
     fn flush_now(&self, tls: &Tls) -> bool {
-        tls.flush(|records| sys::send_pieces_now(self.fd, &[io::IoSlice::new(records)]))
+        flush(self.fd, tls)
     }
 
     /// Waits until what was sent is with the socket: TLS takes more than that at a time.
@@ -426,7 +468,10 @@ impl Writer {
                 let (result, _) = self.shared.operation().write(bytes.clone()).await;
                 match result? {
                     0 => return Err(io::ErrorKind::WriteZero.into()),
-                    count => bytes.advance(count),
+                    count => {
+                        tls.took(count);
+                        bytes.advance(count);
+                    }
                 }
                 progress(0);
             }
@@ -435,21 +480,30 @@ impl Writer {
         Ok(())
     }
 
-    /// Sends all of these encrypted, a piece at a time.
-    async fn send_encrypted(&mut self, tls: Rc<Tls>, pieces: Vec<Bytes>, progress: impl Fn(usize)) -> io::Result<()> {
+    /// Sends these encrypted, a piece at a time: all of them, or as many as it sends before the kernel makes the records. The rest is given back.
+    async fn send_encrypted(
+        &mut self,
+        tls: Rc<Tls>,
+        pieces: Vec<Bytes>,
+        progress: &impl Fn(usize),
+    ) -> io::Result<Vec<Bytes>> {
         if let Some(stream) = &self.stream {
-            return stream.send_all(pieces, progress, |records| self.offer(records)).await;
+            return stream.send_all(pieces, progress, |records| self.offer(records)).await.map(|()| Vec::new());
         }
-        self.flush_encrypted(Rc::clone(&tls), &progress).await?;
-        for mut piece in pieces {
+        self.flush_encrypted(Rc::clone(&tls), progress).await?;
+        let mut pieces = pieces.into_iter();
+        while let Some(mut piece) = pieces.next() {
             while !piece.is_empty() {
+                if self.sealing().is_none() {
+                    return Ok(std::iter::once(piece).chain(pieces).collect());
+                }
                 let taken = tls.encrypt(std::iter::once(&piece[..]), SEND_BYTES_MAX)?;
-                self.flush_encrypted(Rc::clone(&tls), &progress).await?;
+                self.flush_encrypted(Rc::clone(&tls), progress).await?;
                 piece.advance(taken);
                 progress(taken);
             }
         }
-        Ok(())
+        Ok(Vec::new())
     }
 
     async fn send_load_encrypted(&mut self, tls: Rc<Tls>, load: Load) -> (io::Result<usize>, Load) {
@@ -466,27 +520,38 @@ impl Writer {
         }
     }
 
-    /// Ends the sending direction: the peer finds the end behind what was sent.
-    pub(crate) fn finish(&self) {
+    /// Ends the sending direction: the peer finds the end behind what was sent, as far as that fits now.
+    pub(crate) fn finish_now(&self) {
         if let Some(stream) = &self.stream {
             return stream.finish(|records| self.offer(records));
         }
         finish(self.fd, self.tls.as_deref());
     }
 
+    /// The same; waits until the kernel has no part of it that the end would cut off. Whoever calls bounds the wait.
+    pub(crate) async fn finish(&self) {
+        if self.stream.is_none() {
+            say_goodbye(&self.shared, self.tls.as_deref()).await;
+        }
+        self.finish_now();
+    }
+
     /// Sends all of it.
     pub(crate) async fn send_all(&mut self, bytes: Bytes) -> io::Result<()> {
-        if let Some(tls) = self.tls.clone() {
-            // Boxed, here and below: plain connections have no room for it.
-            return Box::pin(self.send_encrypted(tls, vec![bytes], |_| {})).await;
+        if self.sealing().is_some() {
+            return self.send_file(vec![bytes], |_| {}).await;
         }
-        self.shared.operation().write_all(bytes).await.0.map(drop)
+        let length = bytes.len();
+        let sent = self.shared.operation().write_all(bytes).await.0;
+        self.took(length);
+        sent.map(drop)
     }
 
     /// Sends all of an answer whose bytes lie in several places; `progress` hears of each step, with its bytes.
-    pub(crate) async fn send_file(&mut self, pieces: Vec<Bytes>, progress: impl Fn(usize)) -> io::Result<()> {
-        if let Some(tls) = self.tls.clone() {
-            return Box::pin(self.send_encrypted(tls, pieces, progress)).await;
+    pub(crate) async fn send_file(&mut self, mut pieces: Vec<Bytes>, progress: impl Fn(usize)) -> io::Result<()> {
+        if let Some(tls) = self.sealing().cloned() {
+            // Boxed, here and below: plain connections have no room for it.
+            pieces = Box::pin(self.send_encrypted(tls, pieces, &progress)).await?;
         }
         let mut buf = FileBuf::new(pieces);
         while !buf.is_empty() {
@@ -495,6 +560,7 @@ impl Writer {
             match result? {
                 0 => return Err(io::ErrorKind::WriteZero.into()),
                 count => {
+                    self.took(count);
                     buf.sent(count);
                     progress(count);
                 }
@@ -505,10 +571,10 @@ impl Writer {
 
     /// Sends what fits, as one operation, and gives the load back with the bytes that were taken.
     pub(crate) async fn send(&mut self, load: Load) -> (io::Result<usize>, Load) {
-        if let Some(tls) = self.tls.clone() {
+        if let Some(tls) = self.sealing().cloned() {
             return Box::pin(self.send_load_encrypted(tls, load)).await;
         }
-        match load {
+        let (result, load) = match load {
             Load::One(piece) => {
                 let (result, PieceBuf(piece)) = self.shared.operation().write(PieceBuf(piece)).await;
                 (result, Load::One(piece))
@@ -517,17 +583,42 @@ impl Writer {
                 let (result, batch) = self.shared.operation().writev(batch).await;
                 (result, Load::Many(batch))
             }
-        }
+        };
+        self.took(*result.as_ref().unwrap_or(&0));
+        (result, load)
     }
+}
+
+/// Has the socket take of the connection's queue what it takes. True: nothing is left.
+fn flush(fd: RawFd, tls: &Tls) -> bool {
+    tls.flush(|records| {
+        let count = sys::send_pieces_now(fd, &[io::IoSlice::new(records)]);
+        tls.took(count);
+        count
+    })
 }
 
 /// Ends the sending direction; with TLS the peer is told, as far as that fits.
 fn finish(fd: RawFd, tls: Option<&Tls>) {
     if let Some(tls) = tls {
-        tls.close();
-        tls.flush(|records| sys::send_pieces_now(fd, &[io::IoSlice::new(records)]));
+        if !tls.is_in_kernel() {
+            tls.close();
+        }
+        if flush(fd, tls) && tls.is_in_kernel() {
+            ktls::say_goodbye(fd, tls);
+        }
     }
     sys::shutdown(fd, libc::SHUT_WR);
+}
+
+/// Where the kernel makes the records: waits until it has taken the goodbye, and what it may hold before that ([`ktls`]).
+async fn say_goodbye(shared: &Shared, tls: Option<&Tls>) {
+    let Some(tls) = tls.filter(|tls| tls.is_in_kernel() && tls.is_sent()) else { return };
+    while !ktls::say_goodbye(shared.fd(), tls) {
+        if shared.0.writable(false).await.is_err() {
+            return;
+        }
+    }
 }
 
 /// What one send carries.

@@ -75,6 +75,45 @@ pub(crate) fn send_pieces_now(fd: RawFd, pieces: &[io::IoSlice<'_>]) -> usize {
     usize::try_from(count).unwrap_or(0)
 }
 
+/// What goes beside the bytes of a TLS record that the kernel makes, if it is none of data.
+#[repr(C)]
+struct RecordType {
+    header: libc::cmsghdr,
+    /// Its first byte is the type; the rest fills it up, as the kernel rounds the length.
+    data: [u8; size_of::<libc::size_t>()],
+}
+
+/// `TLS_SET_RECORD_TYPE` (`linux/tls.h`).
+const SET_RECORD_TYPE: libc::c_int = 1;
+
+/// Has the kernel make a TLS record of that type, without waiting. False: there is no room.
+pub(crate) fn send_tls_record(fd: RawFd, kind: u8, body: &[u8]) -> io::Result<bool> {
+    // SAFETY: it computes a length.
+    let length = unsafe { libc::CMSG_LEN(1) };
+    let mut data = [0; size_of::<libc::size_t>()];
+    data[0] = kind;
+    let header = libc::cmsghdr { cmsg_len: length as _, cmsg_level: libc::SOL_TLS, cmsg_type: SET_RECORD_TYPE };
+    let control = RecordType { header, data };
+    let pieces = [io::IoSlice::new(body)];
+    // SAFETY: a `msghdr` of zeros is an empty message. An `IoSlice` is an `iovec` by its documentation. The kernel only reads that, what it points to,
+    // and the control message, whose length is its size: all of these outlive the call.
+    let count = unsafe {
+        let mut message: libc::msghdr = std::mem::zeroed();
+        message.msg_iov = pieces.as_ptr().cast::<libc::iovec>().cast_mut();
+        message.msg_iovlen = pieces.len() as _;
+        message.msg_control = (&raw const control).cast_mut().cast();
+        message.msg_controllen = size_of::<RecordType>() as _;
+        libc::sendmsg(fd, &raw const message, libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL)
+    };
+    match usize::try_from(count) {
+        Ok(count) => Ok(count == body.len()),
+        Err(_) => match io::Error::last_os_error() {
+            error if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => Ok(false),
+            error => Err(error),
+        },
+    }
+}
+
 /// The monotonic clock, nanoseconds since the kernel's own epoch.
 pub(crate) fn monotonic_ns() -> u64 {
     let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };

@@ -4,15 +4,19 @@
 //! What is encrypted is sent, in that order and once: records have numbers. So plaintext counts as sent as soon as it is encrypted, and what a socket
 //! does not take of the records waits in `queue`. Nothing is encrypted for a connection whose queue is not empty but answers of TLS itself, so the queue
 //! is at most one send. A connection that waits has neither queue nor plaintext, and no memory for them.
+//!
+//! A session that the kernel has makes no records: `socket` sends past it, and says how much the kernel took.
 use std::cell::{Cell, RefCell, RefMut};
 use std::io;
 
-use millstream_tls::{Records, Session};
+use millstream_tls::{Records, SendKeys, Session, TlsError};
 
 /// Plaintext that one send takes at most, when nobody waits for it: as much as a plain one (HOT_PATH, rule 2).
 pub(super) const SEND_NOW_BYTES_MAX: usize = 256 << 10;
 /// And when its task waits for it: what is in the queue is this viewer's alone, whereas blocks are shared.
 pub(super) const SEND_BYTES_MAX: usize = 64 << 10;
+/// Plaintext of a record at most.
+const RECORD_BYTES_MAX: u64 = 16 << 10;
 /// Memory of queues that is kept for the next one, by each shard.
 const SPARE_BYTES_MAX: usize = 1 << 20;
 
@@ -30,6 +34,10 @@ pub(crate) struct Tls {
     queue: RefCell<Records>,
     /// Somebody waits until the socket takes what came before the queue.
     busy: Cell<bool>,
+    /// Records that the kernel may still make with the keys that it has; `None`: it has none.
+    kernel_records_left: Cell<Option<u64>>,
+    /// It was to have others, and there are none: the connection ends.
+    lacks_keys: Cell<bool>,
 }
 
 impl Tls {
@@ -40,7 +48,70 @@ impl Tls {
             plain: RefCell::new(plain),
             queue: RefCell::default(),
             busy: Cell::new(false),
+            kernel_records_left: Cell::new(None),
+            lacks_keys: Cell::new(false),
         }
+    }
+
+    /// The kernel makes the records of what is sent.
+    pub(super) fn is_in_kernel(&self) -> bool {
+        self.kernel_records_left.get().is_some()
+    }
+
+    /// Whether the kernel is to make them from now on.
+    pub(super) fn may_go_to_kernel(&self) -> bool {
+        !self.is_in_kernel() && self.is_sent() && self.session.borrow().may_go_to_kernel()
+    }
+
+    /// The socket takes no keys.
+    pub(super) fn stay(&self) {
+        self.session.borrow_mut().stay();
+    }
+
+    /// Gives the keys to whoever gives them to the socket.
+    pub(super) fn keys_for_kernel(&self) -> io::Result<SendKeys> {
+        let session = &mut *self.session.borrow_mut();
+        let keys = session.keys_for_kernel().map_err(invalid)?;
+        self.kernel_records_left.set(Some(session.records_max().saturating_sub(keys.sequence())));
+        Ok(keys)
+    }
+
+    /// The kernel took so many bytes of one send: each send ends a record.
+    pub(super) fn took(&self, bytes: usize) {
+        if let Some(left) = self.kernel_records_left.get() {
+            self.kernel_records_left.set(Some(left.saturating_sub((bytes as u64).div_ceil(RECORD_BYTES_MAX))));
+        }
+    }
+
+    /// Before anything else is sent the kernel is to have other keys: the peer has asked for them, or those that it has are used up.
+    pub(super) fn wants_keys(&self) -> bool {
+        let is_due = |left| left == 0 || self.session.borrow().wants_keys();
+        !self.lacks_keys.get() && self.kernel_records_left.get().is_some_and(is_due)
+    }
+
+    /// Those keys, once the peer was told; `None`: it could not be told now. An error where there are none.
+    pub(super) fn next_keys(&self, tell: impl FnOnce() -> io::Result<bool>) -> io::Result<Option<SendKeys>> {
+        let session = &mut *self.session.borrow_mut();
+        if !session.has_next_keys() {
+            self.lacks_keys.set(true);
+            return Err(invalid(TlsError::KeysUsedUp));
+        }
+        if !tell()? {
+            return Ok(None);
+        }
+        let keys = session.next_keys().map_err(invalid)?;
+        self.kernel_records_left.set(Some(session.records_max()));
+        Ok(Some(keys))
+    }
+
+    /// What is to be said in an alert that the kernel makes a record of.
+    pub(super) fn alert(&self) -> Option<[u8; 2]> {
+        self.session.borrow().alert()
+    }
+
+    /// That was said.
+    pub(super) fn alert_is_said(&self) {
+        self.session.borrow_mut().alert_is_said();
     }
 
     /// HTTP/2 was agreed on.
@@ -62,7 +133,7 @@ impl Tls {
     pub(super) fn receive(&self, bytes: &mut [u8]) -> io::Result<()> {
         let queue = &mut *self.queue.borrow_mut();
         let received = self.session.borrow_mut().receive(bytes, &mut self.plain.borrow_mut(), queue);
-        received.map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
+        received.map_err(invalid)
     }
 
     /// Reads what is there.
@@ -133,7 +204,7 @@ impl Tls {
         let mut taken = 0;
         for piece in pieces {
             let some = piece.get(..piece.len().min(most - taken)).unwrap_or_default();
-            session.send(some, out).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
+            session.send(some, out).map_err(invalid)?;
             taken += some.len();
             if some.len() < piece.len() {
                 break;
@@ -208,8 +279,12 @@ pub(super) struct Sealer<'a> {
 impl Sealer<'_> {
     /// Encrypts these, in records of their own.
     pub(super) fn seal(&mut self, plain: &[u8]) -> io::Result<()> {
-        self.session.send(plain, self.out).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
+        self.session.send(plain, self.out).map_err(invalid)
     }
+}
+
+fn invalid(error: TlsError) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, error)
 }
 
 /// Whether this is a peer's fault in TLS, and not the network's.

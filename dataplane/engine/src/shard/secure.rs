@@ -2,7 +2,6 @@
 //! all ports; after it: the protocol, which reads and sends as without TLS.
 use std::fmt::Write as _;
 use std::rc::Rc;
-use std::sync::Arc;
 
 use bytes::Bytes;
 use millstream_proto::http::response;
@@ -65,8 +64,8 @@ async fn shake(
         held = introduce(shard, session, &socket.reader, plain_protocol, timeout).await?;
     }
     // Those in force when it came.
-    let config = shard.tls.borrow().as_ref().map(|tls| Arc::clone(tls.of(purpose)));
-    let Some(mut tls) = config.and_then(|config| TlsSession::new(&config).ok()) else {
+    let tls = shard.tls.borrow().as_ref().and_then(|tls| tls.session(purpose).ok());
+    let Some(mut tls) = tls else {
         return Err(CloseReason::Defect);
     };
     session.set_deadline(Some(shard.now() + timeout));

@@ -376,6 +376,13 @@ pub(crate) const ROWS: &[Row] = &[
         |l| json!(l.tls.from_control),
     ),
     Row::new(
+        ("tls", "kernel"),
+        Choice("auto, off"),
+        "Who makes TLS records: with \"auto\" the kernel does (kTLS) on connections that much is sent to, where a try at the start shows that it can. With \
+         \"off\" the server does.",
+        |l| format!("{:?}", l.tls.kernel).to_ascii_lowercase().into(),
+    ),
+    Row::new(
         ("acme", "domains"),
         List("domain names"),
         "Names that lead to this server, or to the nodes of this control, all in one certificate. With it RTMPS is on 1938 and HTTPS on 443, unless tls_listen says \

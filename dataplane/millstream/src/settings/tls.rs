@@ -17,6 +17,7 @@ pub(crate) struct TlsSettings {
     pub(crate) certificates: Vec<PathBuf>,
     pub(crate) keys: Vec<PathBuf>,
     pub(crate) from_control: Option<bool>,
+    pub(crate) kernel: Option<values::KernelChoice>,
     pub(crate) rtmp: Option<Listen>,
     pub(crate) http: Option<Listen>,
     pub(crate) control: Option<Listen>,
@@ -44,8 +45,9 @@ pub(super) fn walk(mut tls: Table<'_>, f: &mut Findings<'_>) -> TlsSettings {
     let certificates = tls.take(f, "certificates", files).unwrap_or_default();
     let keys = tls.take(f, "keys", files).unwrap_or_default();
     let from_control = tls.take(f, "from_control", boolean);
+    let kernel = tls.take(f, "kernel", |v| values::kernel(string(v)?));
     tls.close(f);
-    TlsSettings { certificates, keys, from_control, ..TlsSettings::default() }
+    TlsSettings { certificates, keys, from_control, kernel, ..TlsSettings::default() }
 }
 
 /// The address with TLS of a table.

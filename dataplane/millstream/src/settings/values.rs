@@ -129,6 +129,21 @@ pub(crate) fn io(text: &str) -> Result<IoChoice, String> {
     choice(text, &[("auto", IoChoice::Auto), ("uring", IoChoice::Uring), ("epoll", IoChoice::Epoll)])
 }
 
+/// Whether the kernel may make TLS records.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) enum KernelChoice {
+    /// Where it can.
+    #[default]
+    Auto,
+    /// Never.
+    Off,
+}
+
+/// `auto` or `off`.
+pub(crate) fn kernel(text: &str) -> Result<KernelChoice, String> {
+    choice(text, &[("auto", KernelChoice::Auto), ("off", KernelChoice::Off)])
+}
+
 /// `open` or `signed`.
 pub(crate) fn auth(text: &str) -> Result<AuthPreset, String> {
     choice(text, &[("open", AuthPreset::Open), ("signed", AuthPreset::Signed)])

@@ -14,7 +14,7 @@ mod runtime;
 mod slot;
 mod socket;
 mod sys;
-#[expect(dead_code, reason = "reads of all that there is are the product's")]
+#[expect(dead_code, reason = "reads of all that there is, and the kernel's TLS, are the product's")]
 mod tls;
 mod waiting;
 mod wake;

@@ -262,11 +262,15 @@ impl Writer {
         Ok(taken)
     }
 
-    pub(crate) fn finish(&self) {
+    pub(crate) fn finish_now(&self) {
         if let Some(stream) = &self.stream {
             return stream.finish(|records| self.offer(records));
         }
         finish(&self.end, self.tls.as_deref());
+    }
+
+    pub(crate) async fn finish(&self) {
+        self.finish_now();
     }
 
     pub(crate) async fn send_all(&mut self, bytes: Bytes) -> io::Result<()> {
