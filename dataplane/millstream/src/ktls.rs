@@ -81,7 +81,7 @@ impl Ktls {
              # HELP millstream_tls_kernel_given Connections that the kernel was given, to make their TLS records.\n\
              # TYPE millstream_tls_kernel_given counter\n\
              millstream_tls_kernel_given_total {given}\n\
-             # HELP millstream_tls_kernel_refused Connections that the kernel did not take; their TLS records are made in user space.\n\
+             # HELP millstream_tls_kernel_refused Connections that the kernel did not take; their TLS records are made in user space, or they were closed.\n\
              # TYPE millstream_tls_kernel_refused counter\n\
              millstream_tls_kernel_refused_total {refused}\n"
         )

@@ -104,7 +104,7 @@ impl KernelTls {
         self.given.load(Ordering::Relaxed)
     }
 
-    /// Sockets that it did not take; their records are made in user space.
+    /// Sockets that it did not take: their records are made in user space, or, where their keys were out already, they are closed.
     pub fn refused(&self) -> u64 {
         self.refused.load(Ordering::Relaxed)
     }
@@ -126,6 +126,11 @@ impl Counted {
 
     pub(crate) fn changes_keys(&self) -> bool {
         self.0.changes_keys
+    }
+
+    /// It is not with the kernel after all.
+    pub(crate) fn failed(&self) {
+        self.0.count_refused();
     }
 }
 

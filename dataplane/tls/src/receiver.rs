@@ -91,6 +91,11 @@ impl Receiver {
         self.ended
     }
 
+    /// The kernel did not take the keys.
+    pub(crate) fn failed(&self) {
+        self.counted.failed();
+    }
+
     /// The peer waits for other keys of ours, which come before anything else that is sent.
     pub(crate) fn wants_keys(&self) -> bool {
         self.wants_keys

@@ -168,6 +168,14 @@ impl Session {
         Ok(keys)
     }
 
+    /// The kernel did not take those keys: nothing can be said any more.
+    pub fn kernel_failed(&mut self) {
+        if let Side::Kernel(receiver) = std::mem::replace(&mut self.side, Side::Gone) {
+            receiver.failed();
+        }
+        self.failed = true;
+    }
+
     /// Whether the kernel makes its records.
     pub fn is_in_kernel(&self) -> bool {
         matches!(self.side, Side::Kernel(_))

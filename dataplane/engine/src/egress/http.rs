@@ -137,6 +137,11 @@ pub(super) async fn send(reply: &Reply<'_>, writer: &mut Writer, answer: Answer)
 
 /// Ends a connection; `unsaid`: nothing of a request is there.
 pub(super) async fn over(shard: &Shard, session: &Session, reader: &mut Reader, why: CloseReason, unsaid: bool) {
+    if reader.is_in_kernel() {
+        // The kernel may hold the end of an answer that a slow player has yet to take.
+        session.set_deadline(Some(shard.now() + shard.config.stream.stall_close));
+        reader.say_goodbye().await;
+    }
     if matches!(why, CloseReason::Answered | CloseReason::BadRequest | CloseReason::Http2(_)) {
         session.set_deadline(Some(shard.now() + GOODBYE));
         reader.linger(&shard.scratch).await;

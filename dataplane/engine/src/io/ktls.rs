@@ -3,7 +3,8 @@
 //! which sends as without TLS.
 //!
 //! The kernel may hold a record that it has taken and not handed to TCP yet, where that was full. It does so by itself as soon as there is room, and
-//! before anything that is sent later; only `shutdown` cuts it off. So who ends a connection says goodbye first, which takes room, and waits for that.
+//! before anything that is sent later; `shutdown` and `close` cut it off. So who ends a connection waits until the socket has room for more than a record,
+//! and says goodbye then, which brings what is held with it.
 #![allow(unsafe_code)]
 use std::io;
 use std::os::fd::{BorrowedFd, RawFd};
@@ -30,7 +31,7 @@ pub(super) fn enter(fd: RawFd, tls: &Tls) {
         tracing::debug!(%error, "the kernel takes no keys for this connection; its records are made in user space");
         return tls.stay();
     }
-    if let Err(error) = tls.keys_for_kernel().and_then(|keys| give(socket, &keys)) {
+    if let Err(error) = tls.give_keys(|keys| give(socket, keys)) {
         // What it was seen to do with the same cipher at the start: it lacks memory. The keys are out, so the connection cannot go on.
         tracing::warn!(%error, "the kernel takes no keys for this connection; it is closed");
         sys::shutdown(fd, libc::SHUT_RDWR);
@@ -42,10 +43,17 @@ pub(super) fn enter(fd: RawFd, tls: &Tls) {
 pub(super) fn renew(fd: RawFd, tls: &Tls) {
     // SAFETY: the caller holds the socket for the length of this call.
     let socket = unsafe { BorrowedFd::borrow_raw(fd) };
-    let renewed = tls.next_keys(|| sys::send_tls_record(fd, HANDSHAKE, &KEY_UPDATE_MESSAGE));
+    let mut is_told = false;
+    let renewed = tls.next_keys(|| {
+        is_told = sys::send_tls_record(fd, HANDSHAKE, &KEY_UPDATE_MESSAGE)?;
+        Ok(is_told)
+    });
     if let Err(error) = renewed.and_then(|keys| keys.map_or(Ok(()), |keys| give(socket, &keys))) {
         tracing::info!(%error, "there are no other keys that the kernel takes for this connection (Linux does from 6.14 on, for TLS 1.3); it is closed");
-        say_goodbye(fd, tls);
+        // A peer that was told of other keys does not read what these make.
+        if !is_told {
+            say_goodbye(fd, tls);
+        }
         sys::shutdown(fd, libc::SHUT_RDWR);
     }
 }

@@ -266,10 +266,20 @@ impl Reader {
         fairly(&self.budget, self.shared.operation().read(buf)).await
     }
 
+    /// Waits until nothing of what was sent is held where an end would cut it off ([`ktls`]), and says goodbye. Whoever calls bounds the wait.
+    pub(crate) async fn say_goodbye(&self) {
+        say_goodbye(&self.shared, self.tls.as_deref()).await;
+    }
+
+    /// Whether the kernel makes the records of what is sent.
+    pub(crate) fn is_in_kernel(&self) -> bool {
+        self.tls.as_ref().is_some_and(|tls| tls.is_in_kernel())
+    }
+
     /// Ends the connection from our side without cutting off what was just said: a socket that is closed over unread bytes is
     /// reset, and a peer that is reset may never see the last answer. Waits for the peer's end; whoever calls bounds the wait.
     pub(crate) async fn linger(&mut self, scratch: &RefCell<Box<[u8]>>) {
-        say_goodbye(&self.shared, self.tls.as_deref()).await;
+        self.say_goodbye().await;
         finish(self.shared.fd(), self.tls.as_deref());
         while self.readable().await.is_ok() {
             if !matches!(self.recv_now(&mut scratch.borrow_mut()), Ok(None | Some(1..))) {
@@ -387,6 +397,23 @@ impl Writer {
         Some(tls).filter(|_| self.stream.is_some())
     }
 
+    /// Nothing is to be sent before the kernel has other keys.
+    fn wants_keys(&self) -> bool {
+        self.tls.as_ref().is_some_and(|tls| tls.wants_keys())
+    }
+
+    /// Waits until it has them.
+    async fn renewed(&self) -> io::Result<()> {
+        while let Some(tls) = self.tls.as_ref().filter(|tls| tls.wants_keys() && tls.is_sent()) {
+            ktls::renew(self.fd, tls);
+            if tls.wants_keys() {
+                self.shared.0.writable(false).await?;
+                on_epoll().await;
+            }
+        }
+        Ok(())
+    }
+
     /// Ends the connection: whoever reads it finds that.
     pub(super) fn close(&self) {
         sys::shutdown(self.fd, libc::SHUT_RDWR);
@@ -430,6 +457,9 @@ impl Writer {
     /// else.
     pub(crate) fn send_now(&mut self, pieces: &[io::IoSlice<'_>]) -> usize {
         let Some(tls) = self.sealing() else {
+            if self.wants_keys() {
+                return 0;
+            }
             let count = sys::send_pieces_now(self.fd, pieces);
             self.took(count);
             return count;
@@ -453,6 +483,9 @@ impl Writer {
     pub(crate) async fn flush(&mut self) -> io::Result<()> {
         if let Some(stream) = self.stream.as_ref().filter(|stream| !stream.is_free()) {
             return Box::pin(stream.flush(|records| self.offer(records))).await;
+        }
+        if self.wants_keys() {
+            return Box::pin(self.renewed()).await;
         }
         match self.tls.clone().filter(|tls| !tls.is_sent()) {
             Some(tls) => Box::pin(self.flush_encrypted(tls, |_| {})).await,
@@ -541,6 +574,9 @@ impl Writer {
         if self.sealing().is_some() {
             return self.send_file(vec![bytes], |_| {}).await;
         }
+        if self.wants_keys() {
+            Box::pin(self.renewed()).await?;
+        }
         let length = bytes.len();
         let sent = self.shared.operation().write_all(bytes).await.0;
         self.took(length);
@@ -555,6 +591,9 @@ impl Writer {
         }
         let mut buf = FileBuf::new(pieces);
         while !buf.is_empty() {
+            if self.wants_keys() {
+                Box::pin(self.renewed()).await?;
+            }
             let (result, back) = self.shared.operation().writev(buf).await;
             buf = back;
             match result? {
@@ -573,6 +612,11 @@ impl Writer {
     pub(crate) async fn send(&mut self, load: Load) -> (io::Result<usize>, Load) {
         if let Some(tls) = self.sealing().cloned() {
             return Box::pin(self.send_load_encrypted(tls, load)).await;
+        }
+        if self.wants_keys()
+            && let Err(error) = Box::pin(self.renewed()).await
+        {
+            return (Err(error), load);
         }
         let (result, load) = match load {
             Load::One(piece) => {
@@ -614,10 +658,10 @@ fn finish(fd: RawFd, tls: Option<&Tls>) {
 /// Where the kernel makes the records: waits until it has taken the goodbye, and what it may hold before that ([`ktls`]).
 async fn say_goodbye(shared: &Shared, tls: Option<&Tls>) {
     let Some(tls) = tls.filter(|tls| tls.is_in_kernel() && tls.is_sent()) else { return };
-    while !ktls::say_goodbye(shared.fd(), tls) {
-        if shared.0.writable(false).await.is_err() {
-            return;
-        }
+    // Room first: without it the kernel takes a goodbye all the same, and holds it behind what it holds already.
+    while shared.0.writable(false).await.is_ok() && !ktls::say_goodbye(shared.fd(), tls) {
+        // It lacks memory, which a socket that has room does not say.
+        on_epoll().await;
     }
 }
 

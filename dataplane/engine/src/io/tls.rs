@@ -68,12 +68,14 @@ impl Tls {
         self.session.borrow_mut().stay();
     }
 
-    /// Gives the keys to whoever gives them to the socket.
-    pub(super) fn keys_for_kernel(&self) -> io::Result<SendKeys> {
+    /// Lets this give the keys to the socket. Where that fails nothing is sent any more.
+    pub(super) fn give_keys(&self, give: impl FnOnce(&SendKeys) -> io::Result<()>) -> io::Result<()> {
         let session = &mut *self.session.borrow_mut();
         let keys = session.keys_for_kernel().map_err(invalid)?;
+        // Not before the kernel has them: what is sent as it is goes out in the clear where it has none.
+        give(&keys).inspect_err(|_| session.kernel_failed())?;
         self.kernel_records_left.set(Some(session.records_max().saturating_sub(keys.sequence())));
-        Ok(keys)
+        Ok(())
     }
 
     /// The kernel took so many bytes of one send: each send ends a record.

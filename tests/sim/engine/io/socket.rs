@@ -135,6 +135,15 @@ impl Reader {
         (result, buf)
     }
 
+    /// No kernel makes records here.
+    #[expect(clippy::unused_self, reason = "the product's asks its session")]
+    pub(crate) fn is_in_kernel(&self) -> bool {
+        false
+    }
+
+    #[expect(clippy::unused_async, clippy::unused_self, reason = "the product's waits for its kernel")]
+    pub(crate) async fn say_goodbye(&self) {}
+
     pub(crate) async fn linger(&mut self, scratch: &RefCell<Box<[u8]>>) {
         finish(&self.end, self.tls.as_deref());
         loop {
