@@ -88,11 +88,11 @@ const SET_RECORD_TYPE: libc::c_int = 1;
 
 /// Has the kernel make a TLS record of that type, without waiting. False: there is no room.
 pub(crate) fn send_tls_record(fd: RawFd, kind: u8, body: &[u8]) -> io::Result<bool> {
-    // SAFETY: it computes a length.
-    let length = unsafe { libc::CMSG_LEN(1) };
     let mut data = [0; size_of::<libc::size_t>()];
     data[0] = kind;
-    let header = libc::cmsghdr { cmsg_len: length as _, cmsg_level: libc::SOL_TLS, cmsg_type: SET_RECORD_TYPE };
+    // SAFETY: a header of zeros is an empty one, with whatever a platform fills it up with; the other call computes a length.
+    let (mut header, length) = unsafe { (std::mem::zeroed::<libc::cmsghdr>(), libc::CMSG_LEN(1)) };
+    (header.cmsg_len, header.cmsg_level, header.cmsg_type) = (length as _, libc::SOL_TLS, SET_RECORD_TYPE);
     let control = RecordType { header, data };
     let pieces = [io::IoSlice::new(body)];
     // SAFETY: a `msghdr` of zeros is an empty message. An `IoSlice` is an `iovec` by its documentation. The kernel only reads that, what it points to,
