@@ -296,8 +296,8 @@ mod tests {
         assert!(matches!(passing.await.unwrap(), Trouble::Silent));
         assert!(begun.elapsed().abs_diff(NODE_SILENT_MOST) < Duration::from_secs(1));
         // One that closes is gone at once, and a child that has ended, too.
-        let (ours, theirs) = (duplex(16).0, duplex(16));
-        assert!(matches!(orders(ours, theirs.0).await, Trouble::Closed));
-        assert!(matches!(reports(duplex(16).0, theirs.1).await, Trouble::Ended));
+        let (closed, ended, open) = (duplex(16).0, duplex(16).0, duplex(16));
+        assert!(matches!(orders(closed, open.0).await, Trouble::Closed));
+        assert!(matches!(reports(ended, open.1).await, Trouble::Ended));
     }
 }

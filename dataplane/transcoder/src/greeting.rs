@@ -53,7 +53,7 @@ pub enum GreetingError {
     #[error("the worker wants the node {0:?}, and this is another one: look at transcode.worker_url of both")]
     Node(String),
     /// A name or an address that cannot be one.
-    #[error("the worker's name, or the address that it came by, is none")]
+    #[error("the worker's name, its release, or the address that it came by, is none")]
     Name,
     /// The ticket is over, or was good for too long.
     #[error("the worker's ticket is over: look at the clocks of the node's machine and of control's")]
@@ -119,7 +119,7 @@ fn random() -> Result<String, GreetingError> {
     Ok(nonce(bytes))
 }
 
-/// A name that the two may tell each other, and log.
+/// A name, or a release, that the two may tell each other, and log.
 fn is_name(name: &str) -> bool {
     (1..=64).contains(&name.len()) && !name.chars().any(char::is_control)
 }
@@ -134,7 +134,7 @@ pub(crate) async fn welcome(
     if hello.protocol != PROTOCOL {
         return Err(GreetingError::Protocol { worker: hello.protocol, node: PROTOCOL });
     }
-    if !is_name(&hello.worker) || !is_name(&hello.node) {
+    if ![&hello.worker, &hello.node, &hello.release].into_iter().all(|name| is_name(name)) {
         return Err(GreetingError::Name);
     }
     if hello.node != node {
@@ -214,6 +214,7 @@ mod tests {
 
     fn hello(node: &str, expires_unix_s: u64) -> Hello {
         Hello {
+            release: RELEASE.to_owned(),
             worker: "gpu".to_owned(),
             node: node.to_owned(),
             expires_unix_s,
@@ -233,7 +234,9 @@ mod tests {
             }
             welcomed.map(|(_, reached)| reached)
         };
-        tokio::join!(introduce(&mut ours, hello, &ticket), node)
+        // What is refused hangs up.
+        let worker = async move { introduce(&mut ours, hello, &ticket).await };
+        tokio::join!(worker, node)
     }
 
     #[tokio::test]

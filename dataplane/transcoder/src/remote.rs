@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use millstream_proto::sign::worker::WorkerKey;
 use millstream_worker::protocol::{Greeting, Hello, Skills};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Notify, Semaphore, watch};
+use tokio::sync::{Notify, watch};
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
@@ -16,8 +16,9 @@ use tokio_rustls::rustls::ServerConfig;
 use super::greeting::{GREETING_WAIT, GreetingError, Line, RELEASE, refuse, say, welcome};
 use super::workers::Shared;
 
-/// Connections that have not proved anything yet.
-const STRANGERS_MAX: usize = 16;
+/// Connections that have not proved anything yet, of one address and in all.
+const STRANGERS_OF_ADDRESS_MAX: usize = 4;
+const STRANGERS_MAX: usize = 64;
 /// How long accepting pauses when the process has no descriptors left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -112,6 +113,39 @@ impl Place {
     }
 }
 
+/// Who has not proved anything yet.
+#[derive(Clone, Default)]
+struct Strangers(Arc<Mutex<Vec<IpAddr>>>);
+
+/// The place of one of them, until it is dropped.
+struct Stranger(Strangers, IpAddr);
+
+impl Strangers {
+    fn all(&self) -> MutexGuard<'_, Vec<IpAddr>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// `None`: there are too many.
+    fn enter(&self, from: IpAddr) -> Option<Stranger> {
+        let mut all = self.all();
+        let of_address = all.iter().filter(|other| **other == from).count();
+        let has_room = all.len() < STRANGERS_MAX && of_address < STRANGERS_OF_ADDRESS_MAX;
+        has_room.then(|| {
+            all.push(from);
+            Stranger(self.clone(), from)
+        })
+    }
+}
+
+impl Drop for Stranger {
+    fn drop(&mut self) {
+        let mut all = self.0.all();
+        if let Some(at) = all.iter().position(|from| *from == self.1) {
+            all.swap_remove(at);
+        }
+    }
+}
+
 /// Takes workers for as long as the process runs.
 pub(crate) async fn listen(shared: Arc<Shared>, port: RemotePort) {
     let RemotePort { listener, tls, node, key } = port;
@@ -119,7 +153,7 @@ pub(crate) async fn listen(shared: Arc<Shared>, port: RemotePort) {
         Ok(listener) => listener,
         Err(error) => return tracing::error!(%error, "workers of other machines cannot be listened for"),
     };
-    let (strangers, of) = (Arc::new(Semaphore::new(STRANGERS_MAX)), Arc::new((node, key)));
+    let (strangers, of) = (Strangers::default(), Arc::new((node, key)));
     loop {
         let (socket, peer) = match listener.accept().await {
             Ok(accepted) => accepted,
@@ -129,7 +163,7 @@ pub(crate) async fn listen(shared: Arc<Shared>, port: RemotePort) {
                 continue;
             }
         };
-        let Ok(place) = Arc::clone(&strangers).try_acquire_owned() else {
+        let Some(place) = strangers.enter(peer.ip()) else {
             tracing::warn!(%peer, "too many connections to the port of workers have not proved anything yet: one more is closed");
             continue;
         };
@@ -188,4 +222,44 @@ async fn greet(
     shared.remote.put(Arrived { line, name, skills, from, reached, hooks, is_safe });
     shared.keep();
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::duplex;
+
+    use super::*;
+
+    fn arrived(name: &str) -> Arrived {
+        let here = IpAddr::from([127, 0, 0, 1]);
+        let (name, skills, line) = (name.to_owned(), Skills::default(), Box::new(duplex(1).0));
+        Arrived { line, name, skills, from: here, reached: here, hooks: false, is_safe: true }
+    }
+
+    #[tokio::test]
+    async fn there_is_one_at_a_time_and_who_comes_back_takes_its_own_place() {
+        let place = Place::default();
+        assert!(place.take().is_none() && place.has_room("one").is_ok());
+        place.put(arrived("one"));
+        place.arrives().await;
+        assert!(place.has_room("two").is_err(), "it waits to begin");
+        assert_eq!(place.take().map(|arrived| arrived.name).as_deref(), Some("one"));
+        assert_eq!(place.serving().as_deref(), Some("one"));
+        let error = place.has_room("two").unwrap_err().to_string();
+        assert!(error.contains("the worker \"one\" works for this node already"), "{error}");
+        assert!(place.has_room("one").is_ok(), "it is not known yet that it was gone");
+        place.left();
+        assert!(place.has_room("two").is_ok() && place.serving().is_none());
+    }
+
+    #[test]
+    fn one_address_does_not_take_all_places_of_strangers() {
+        let (strangers, address) = (Strangers::default(), |last: u8| IpAddr::from([192, 0, 2, last]));
+        let mut of_one: Vec<_> = (0..STRANGERS_OF_ADDRESS_MAX).map(|_| strangers.enter(address(1)).unwrap()).collect();
+        assert!(strangers.enter(address(1)).is_none());
+        let others: Vec<_> = (2..=u8::MAX).map_while(|last| strangers.enter(address(last))).collect();
+        assert_eq!(of_one.len() + others.len(), STRANGERS_MAX);
+        of_one.pop();
+        assert!(strangers.enter(address(1)).is_some());
+    }
 }

@@ -415,7 +415,9 @@ impl Transcoder for Workers {
 /// Keeps a worker for as long as the process runs: one of another machine while there is one, where that may be.
 async fn keep_worker(shared: Arc<Shared>) {
     let until = Instant::now() + FFMPEG_WAIT;
-    while shared.whence != Where::Remote && shared.ffmpeg.get().is_none() && Instant::now() < until {
+    let is_equipped = || shared.whence == Where::Remote || shared.ffmpeg.get().is_some();
+    // No worker begins that does not know which ports it may connect to.
+    while !(is_equipped() && shared.addresses.get().is_some()) && Instant::now() < until {
         tokio::time::sleep(FFMPEG_LOOK_EVERY).await;
     }
     let mut backoff = Backoff::new(RESTART_LEAST, RESTART_MOST, u64::from(std::process::id()));
