@@ -4,7 +4,7 @@
 //! A change is in force as soon as the nodes' polls have brought it to their shards, a few milliseconds; [`Fleet::in_force`] waits for
 //! that. What nodes are asked they answer within [`crate::limits::ORDER_WAIT_MAX`], or the question fails.
 //!
-//! [`certificates`] are those that control has for all nodes; [`webhook`] sends events to operators' servers; [`http`] is the client that it and the nodes' agents use; [`numbers`] is what is counted.
+//! [`work`] has workers of other machines; [`certificates`] are those that control has for all nodes; [`webhook`] sends events to operators' servers; [`http`] is the client that it and the nodes' agents use; [`numbers`] is what is counted.
 //!
 //! Invariants: every queue, map, body and wait has a maximum, in [`limits`]; a secret never reaches a log; what control has
 //! acknowledged as kept is kept.
@@ -22,6 +22,7 @@ pub mod numbers;
 mod quality;
 mod replays;
 mod router;
+mod runs;
 mod shares;
 mod tasks;
 #[cfg(test)]
@@ -29,6 +30,7 @@ mod tests;
 mod time_series;
 mod trust;
 pub mod webhook;
+mod work;
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -55,10 +57,12 @@ pub use self::hooks::{HookLogs, LogCursor, LogPlace, LogQuery};
 use self::node_registry::NodeRegistry;
 pub use self::node_registry::NodeView;
 pub use self::replays::{Offered, Told};
-pub use self::router::{IsNode, OnNode, router};
+pub use self::router::{IsNode, OnNode, router, work_router};
 use self::shares::Shares;
 use self::time_series::TimeSeries;
 pub use self::time_series::{Point, SERIES_EVERY};
+use self::work::Workers;
+pub use self::work::{Tickets, WorkerView};
 use crate::limits::{
     EVENTS_BEHIND_MAX, ORDER_WAIT_MAX, POLL_WAIT_MAX, VIEWERS_ASKED_AT_ONCE_MAX, VIEWERS_PER_PAGE_MAX,
 };
@@ -76,6 +80,17 @@ pub enum LinkError {
         "another node of this name is here: give this one another name with --node-name. Where it is the same machine, end the other process"
     )]
     SameName,
+    /// A name that no worker can have.
+    #[error("a worker's name has 1 to 64 bytes and no control characters; give another one with --name")]
+    WorkerName,
+    /// Two workers have one name.
+    #[error(
+        "another worker of this name is here: give this one another name with --name. Where it is the same machine, each of them needs one of its own"
+    )]
+    SameWorkerName,
+    /// There are too many workers.
+    #[error("there are as many workers as there may be; those that are gone are forgotten after an hour")]
+    Workers,
     /// There are too many nodes.
     #[error("there are as many nodes as there may be; those that are gone are forgotten after an hour")]
     Nodes,
@@ -188,6 +203,7 @@ struct Inner {
     desired: Mutex<DesiredState>,
     tls: Mutex<DesiredTls>,
     registry: Mutex<NodeRegistry>,
+    workers: Mutex<Workers>,
     shares: Mutex<Shares>,
     series: Mutex<TimeSeries>,
     /// Modules that are not kept, while a replay needs them.
@@ -250,6 +266,7 @@ impl Fleet {
             desired: Mutex::new(desired),
             tls: Mutex::default(),
             registry: Mutex::default(),
+            workers: Mutex::default(),
             shares: Mutex::new(Shares::new(Instant::now())),
             series: Mutex::default(),
             offers: Mutex::default(),

@@ -3,6 +3,16 @@ use std::time::Duration;
 
 /// Nodes of one fleet. A node is a machine; the number bounds what a thief of a token can make control remember.
 pub const NODES_MAX: usize = 1024;
+/// Workers of other machines in one fleet.
+pub const WORKERS_MAX: usize = 1024;
+/// Longest that a worker's poll is kept waiting: while it does it is not heard.
+pub const WORK_WAIT_MAX: Duration = Duration::from_secs(10);
+/// How often it is looked whether a node wants the worker that waits.
+pub const WORK_LOOK_EVERY: Duration = Duration::from_millis(250);
+/// A worker that was told a node works for it within this time, or another one is told the node.
+pub const WORK_BEGUN_WITHIN: Duration = Duration::from_secs(10);
+/// How long a ticket is good: a worker whose control is away comes back to its node for so long.
+pub const TICKET_LASTS: Duration = Duration::from_hours(1);
 /// Bytes of a node's name.
 pub const NODE_NAME_BYTES_MAX: usize = 64;
 /// Commands that may wait for one node.
@@ -107,4 +117,5 @@ pub const DELIVERIES_PER_HOOK_MAX: usize = 4;
 /// Bytes of a receiver's answer that are read: only its status counts.
 pub const HOOK_REPLY_BYTES_MAX: usize = 4 << 10;
 
+const _: () = assert!(WORK_WAIT_MAX.as_secs() < NODE_AWAY_AFTER.as_secs());
 const _: () = assert!(DELIVERIES_PER_HOOK_MAX < DELIVERIES_AT_ONCE_MAX);

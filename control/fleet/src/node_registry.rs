@@ -2,7 +2,6 @@
 //! after it: the API's views. A lock is held for the time of a look or a change, never across a wait.
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
-use std::time::Duration;
 
 use millstream_control_protocol::diagnosis::{Condition, Diagnosis};
 use millstream_control_protocol::event::{Event, What};
@@ -13,7 +12,9 @@ use millstream_control_protocol::task::TaskNews;
 use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
 
+use super::runs::Runs;
 use super::time_series::Point;
+use super::work::Takers;
 use super::{LinkError, trust};
 use crate::limits::{
     COMMANDS_WAITING_MAX, LIVE_BYTES_MAX, NODE_AWAY_AFTER, NODE_FORGOTTEN_AFTER, NODE_NAME_BYTES_MAX, NODES_MAX,
@@ -64,48 +65,6 @@ struct Member {
     wake: Arc<Notify>,
     runs: Runs,
 }
-
-/// Earlier runs of a node. One that comes again and again is another process of the same name.
-#[derive(Debug, Default)]
-struct Runs {
-    /// Runs that another one replaced, the last ones, and how often each came back.
-    replaced: VecDeque<(u64, u32)>,
-    /// When one was refused last.
-    refused_at: Option<Instant>,
-}
-
-impl Runs {
-    fn replaced(&mut self, run: u64) {
-        if !self.replaced.iter().any(|(known, _)| *known == run) {
-            self.replaced.push_back((run, 0));
-            if self.replaced.len() > RUNS_REMEMBERED {
-                self.replaced.pop_front();
-            }
-        }
-    }
-
-    /// Whether this run was there before the other one.
-    fn is_before(&self, run: u64, other: u64) -> bool {
-        let place = |run| self.replaced.iter().position(|(known, _)| *known == run).unwrap_or(RUNS_REMEMBERED);
-        place(run) < place(other)
-    }
-
-    /// How often this run has come back, now included.
-    fn returns_of(&mut self, run: u64) -> u32 {
-        let known = self.replaced.iter_mut().find(|(known, _)| *known == run);
-        known.map_or(0, |(_, count)| {
-            *count = count.saturating_add(1);
-            *count
-        })
-    }
-}
-
-/// How long it is shown that a node of a name was refused.
-const SAME_NAME_SHOWN: Duration = Duration::from_mins(1);
-/// Runs of a node that are remembered.
-const RUNS_REMEMBERED: usize = 4;
-/// A run that has come back so often is of a second node.
-const RETURNS_OF_TWO: u32 = 3;
 
 /// All nodes that were heard lately.
 #[derive(Debug)]
@@ -165,10 +124,9 @@ impl NodeRegistry {
         let member = self.nodes.entry(name.to_owned()).or_insert_with(fresh);
         if member.id.run != id.run {
             let mut runs = std::mem::take(&mut member.runs);
-            // A run that was replaced comes no more, but for a message that was under way; one that goes on coming is of another node.
-            let returned = runs.returns_of(id.run);
-            if returned >= RETURNS_OF_TWO && !runs.is_before(id.run, member.id.run) && !member.is_away() {
-                if runs.refused_at.replace(Instant::now()).is_none_or(|at| at.elapsed() >= SAME_NAME_SHOWN) {
+            let of_second = runs.is_of_second(id.run, member.id.run, member.is_away());
+            let Ok(returned) = of_second else {
+                if runs.refused() {
                     tracing::error!(
                         node = name,
                         run = member.id.run,
@@ -178,7 +136,7 @@ impl NodeRegistry {
                 }
                 member.runs = runs;
                 return Err(LinkError::SameName);
-            }
+            };
             if returned == 0 {
                 tracing::info!(node = name, "a node has started anew");
             }
@@ -356,6 +314,13 @@ impl NodeRegistry {
         self.nodes.iter().filter(|(_, member)| !member.is_away()).map(|(name, _)| name.clone()).collect()
     }
 
+    /// Nodes that are here and take workers of other machines, and where.
+    pub(super) fn takers(&self) -> Takers {
+        let here = self.nodes.iter().filter(|(_, member)| !member.is_away() && !member.status.draining);
+        let takers = here.filter(|(_, member)| !member.status.worker_url.is_empty());
+        takers.map(|(name, member)| (name.clone(), member.status.worker_url.clone())).collect()
+    }
+
     /// Nodes that are here and have told what they are: one that has only asked for news yet has decided nothing.
     pub(super) fn reporting(&self) -> Vec<String> {
         let told = self.nodes.iter().filter(|(_, member)| !member.is_away() && !member.status.release.is_empty());
@@ -446,7 +411,7 @@ impl NodeRegistry {
             status: member.status.clone(),
             heard_ago_ms: u64::try_from(member.heard.elapsed().as_millis()).unwrap_or(u64::MAX),
             away: member.is_away(),
-            same_name: member.runs.refused_at.is_some_and(|at| at.elapsed() < SAME_NAME_SHOWN),
+            same_name: member.runs.was_refused(),
             have: member.have,
             seniority: order.get(member.id.name.as_str()).copied().unwrap_or(usize::MAX),
         };

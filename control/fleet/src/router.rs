@@ -1,5 +1,5 @@
 //! The link over HTTP: `POST /link/v1/poll` and `POST /link/v1/report`, `GET /link/v1/hooks/{sha256}` for the modules of hooks, and
-//! `GET /link/v1/certificates/{sha256}`, which is answered where nobody can read it ([`Encrypted`]); each with a bearer token. Control merges this into its own routes; the bytes of a request are read only once its token is right.
+//! `GET /link/v1/certificates/{sha256}`, which is answered where nobody can read it ([`Encrypted`]); each with a bearer token. `POST /link/v1/work` is the workers', with another token. Control merges this into its own routes; the bytes of a request are read only once its token is right.
 use std::sync::Arc;
 
 use axum::Router;
@@ -9,13 +9,14 @@ use axum::http::header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, WWW_AUTHENT
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::Response;
 use axum::routing::{get, post};
+use millstream_control_protocol::work::WorkPoll;
 use millstream_control_protocol::{PROTOCOL, understands};
 use millstream_proto::secret::Secret;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::certificates::Encrypted;
-use super::{Fleet, LinkError};
+use super::{Fleet, LinkError, Tickets};
 use crate::limits::{POLL_BYTES_MAX, REPORT_BYTES_MAX};
 
 /// Says whether a bearer token is a node's. To be compared in constant time.
@@ -47,6 +48,29 @@ pub fn router(fleet: Fleet, is_node: IsNode) -> Router {
         .route("/link/v1/hooks/{sha256}", get(module))
         .route("/link/v1/certificates/{sha256}", get(certificate))
         .with_state(Link { fleet, is_node })
+}
+
+/// The route of workers of other machines: `POST /link/v1/work`, with a token of their own, which admits to nothing else.
+pub fn work_router(fleet: Fleet, is_worker: IsNode, tickets: Tickets) -> Router {
+    Router::new().route("/link/v1/work", post(work)).with_state(WorkLink { fleet, is_worker, tickets })
+}
+
+#[derive(Clone)]
+struct WorkLink {
+    fleet: Fleet,
+    is_worker: IsNode,
+    tickets: Tickets,
+}
+
+async fn work(State(link): State<WorkLink>, request: Request) -> Response {
+    let advice = "a worker's token is wanted: give the worker the content of control's worker-token file";
+    if let Some(refusal) = refusal_of(&link.is_worker, &request, advice) {
+        return refusal;
+    }
+    match read_message::<WorkPoll>(request, POLL_BYTES_MAX).await {
+        Ok(poll) => answer(link.fleet.work(poll, &link.tickets).await),
+        Err(refusal) => refusal,
+    }
 }
 
 async fn poll(State(link): State<Link>, request: Request) -> Response {
@@ -137,35 +161,44 @@ fn greet(protocol: u32, node: &str) {
     }
 }
 
+/// The answer to whoever has not the token that is wanted; `None`: it is there.
+fn refusal_of(is_it: &IsNode, request: &Request, advice: &str) -> Option<Response> {
+    let header = request.headers().get(AUTHORIZATION).and_then(|value| value.to_str().ok());
+    let token = header.and_then(|value| value.strip_prefix("Bearer ")).map(|token| Secret::new(token.trim()));
+    if !token.is_some_and(|token| is_it(&token)) {
+        let mut refusal = text(StatusCode::UNAUTHORIZED, advice);
+        refusal.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        return Some(refusal);
+    }
+    if let Some(OnNode(tell)) = request.extensions().get() {
+        tell();
+    }
+    None
+}
+
+async fn read_message<T: DeserializeOwned>(request: Request, bytes_max: usize) -> Result<T, Response> {
+    let body = to_bytes(request.into_body(), bytes_max)
+        .await
+        .map_err(|_| text(StatusCode::PAYLOAD_TOO_LARGE, "the message is too long, or was cut off"))?;
+    serde_json::from_slice(&body).map_err(|error| {
+        // Of a message that a node wrote, place and kind of the error hold nothing secret.
+        let said = format!("this is not a message of the link: {error}");
+        text(StatusCode::BAD_REQUEST, &said)
+    })
+}
+
 impl Link {
     /// The answer to whoever has no node's token.
     fn refusal(&self, request: &Request) -> Option<Response> {
-        let header = request.headers().get(AUTHORIZATION).and_then(|value| value.to_str().ok());
-        let token = header.and_then(|value| value.strip_prefix("Bearer ")).map(|token| Secret::new(token.trim()));
-        if !token.is_some_and(|token| (self.is_node)(&token)) {
-            let advice = "the link wants a node's token: give the node the content of control's node-token file";
-            let mut refusal = text(StatusCode::UNAUTHORIZED, advice);
-            refusal.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
-            return Some(refusal);
-        }
-        if let Some(OnNode(tell)) = request.extensions().get() {
-            tell();
-        }
-        None
+        let advice = "the link wants a node's token: give the node the content of control's node-token file";
+        refusal_of(&self.is_node, request, advice)
     }
 
     async fn read<T: DeserializeOwned>(&self, request: Request, bytes_max: usize) -> Result<T, Response> {
-        if let Some(refusal) = self.refusal(&request) {
-            return Err(refusal);
+        match self.refusal(&request) {
+            Some(refusal) => Err(refusal),
+            None => read_message(request, bytes_max).await,
         }
-        let body = to_bytes(request.into_body(), bytes_max)
-            .await
-            .map_err(|_| text(StatusCode::PAYLOAD_TOO_LARGE, "the message is too long, or was cut off"))?;
-        serde_json::from_slice(&body).map_err(|error| {
-            // Of a message that a node wrote, place and kind of the error hold nothing secret.
-            let said = format!("this is not a message of the link: {error}");
-            text(StatusCode::BAD_REQUEST, &said)
-        })
     }
 }
 
@@ -179,10 +212,10 @@ fn answer<T: Serialize>(answer: Result<T, LinkError>) -> Response {
 
 fn refuse(error: &LinkError) -> Response {
     let status = match error {
-        LinkError::Name | LinkError::Sha256 => StatusCode::BAD_REQUEST,
+        LinkError::Name | LinkError::WorkerName | LinkError::Sha256 => StatusCode::BAD_REQUEST,
         LinkError::Plain => StatusCode::FORBIDDEN,
         LinkError::NoModule | LinkError::NoCertificate => StatusCode::NOT_FOUND,
-        LinkError::SameName => StatusCode::CONFLICT,
+        LinkError::SameName | LinkError::SameWorkerName => StatusCode::CONFLICT,
         _ => StatusCode::SERVICE_UNAVAILABLE,
     };
     text(status, &error.to_string())

@@ -6,6 +6,7 @@ use millstream_control_protocol::diagnosis::{Condition, Diagnosis};
 use millstream_control_protocol::event::{Event, MotionRegion, What};
 use millstream_control_protocol::exchange::{HOOK_BLAME_MAX, HookLine, Report, Status};
 use millstream_control_protocol::live::{Live, Viewer};
+use millstream_control_protocol::work::WorkerStatus;
 use millstream_proto::id::Id;
 
 use crate::limits::{
@@ -216,6 +217,11 @@ fn tidy_status(status: &mut Status) {
     for word in [&mut status.release, &mut status.rtmp, &mut status.http] {
         cut(word, WORD_BYTES_MAX);
     }
+    tidy_url(&mut status.worker_url, ["tcp://", "tls://"]);
+    if let Some(worker) = &mut status.worker {
+        cut(&mut worker.remote, WORD_BYTES_MAX);
+        tidy_skills(&mut worker.decodes, &mut worker.encoder, &mut worker.no_ffmpeg);
+    }
     cut(&mut status.record_store, TEXT_BYTES_MAX);
     cut_list(&mut status.warnings, WARNINGS_MAX);
     for warning in &mut status.warnings {
@@ -225,6 +231,22 @@ fn tidy_status(status: &mut Status) {
     for sha256 in &mut status.hooks {
         cut(sha256, WORD_BYTES_MAX);
     }
+}
+
+fn tidy_skills(decodes: &mut Vec<String>, encoder: &mut String, no_ffmpeg: &mut String) {
+    cut_list(decodes, LIST_LEN_MAX);
+    for codec in decodes {
+        cut(codec, WORD_BYTES_MAX);
+    }
+    cut(encoder, WORD_BYTES_MAX);
+    cut(no_ffmpeg, TEXT_BYTES_MAX);
+}
+
+/// Cuts what a worker of another machine tells to what one says.
+pub(super) fn tidy_worker(status: &mut WorkerStatus) {
+    cut(&mut status.release, WORD_BYTES_MAX);
+    tidy_skills(&mut status.decodes, &mut status.encoder, &mut status.no_ffmpeg);
+    cut(&mut status.trouble, TEXT_BYTES_MAX);
 }
 
 fn tidy_live(live: &mut Live) {

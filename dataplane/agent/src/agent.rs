@@ -58,6 +58,8 @@ pub struct Identity {
     pub http_url: String,
     /// Where encoders push to it over TLS: `rtmps://host[:port]`; empty where it has no TLS.
     pub rtmps_url: String,
+    /// Where workers of other machines come to it: `tcp://HOST:PORT` or `tls://HOST:PORT`; empty where it takes none.
+    pub worker_url: String,
 }
 
 /// A node's end of the link, ready to run.

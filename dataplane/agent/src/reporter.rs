@@ -292,6 +292,7 @@ impl Reporter {
             rtmp_url: self.identity.rtmp_url.clone(),
             http_url: self.identity.http_url.clone(),
             rtmps_url: self.identity.rtmps_url.clone(),
+            worker_url: self.identity.worker_url.clone(),
             draining: self.engine.is_draining(),
             shards: self.engine.shards() as u32,
             connections: counts.connections,

@@ -459,6 +459,9 @@ pub struct Status {
     /// The server that encoders push to over TLS: `rtmps://host[:port]`; empty where there is none.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub rtmps_url: String,
+    /// Where it takes workers of other machines: `tcp://HOST:PORT` or `tls://HOST:PORT`; empty: it takes none.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub worker_url: String,
     /// It takes nothing new: it is about to end.
     pub draining: bool,
     /// Threads that own sockets and streams.
@@ -514,6 +517,23 @@ pub struct WorkerLoad {
     pub encoder: String,
     /// Why no `ffmpeg` is used; empty: one is, or it is not known yet.
     pub no_ffmpeg: String,
+    /// The worker of another machine that works for it; empty: none does.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub remote: String,
+    /// Cores that the worker may use, as it has measured when it began; 0: none has begun.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub cores: u64,
+    /// Macroblocks (16x16 pixels) that it decodes a second by one core, as measured: 720p at 30 pictures a second has 108,000.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub decode_mb_s: u64,
+    /// The same, scaled and encoded.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub encode_mb_s: u64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference")]
+const fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 /// The answer to a [`Report`].

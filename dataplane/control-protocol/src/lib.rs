@@ -1,7 +1,7 @@
 //! What control and nodes say to each other, as types and nothing else: no I/O, no clock, no rules.
 //!
 //! Reading order: [`state`] (which streams and bindings of hooks there are: control to nodes), [`task`] (what they are to do about recordings), [`tls`] (the certificate that control has for them), [`live`]
-//! (what is on air: nodes to control), [`diagnosis`] (what is wrong with it), [`quality`] (how it plays), [`hook_numbers`] (what hooks do; both by [`spread`]), [`event`] (what has just happened), [`exchange`] (the messages that carry these), [`watermark`] (of a stream's record). Before it: `control`, which keeps the
+//! (what is on air: nodes to control), [`diagnosis`] (what is wrong with it), [`quality`] (how it plays), [`hook_numbers`] (what hooks do; both by [`spread`]), [`event`] (what has just happened), [`exchange`] (the messages that carry these), [`watermark`] (of a stream's record), [`work`] (workers of other machines and control). Before it: `control`, which keeps the
 //! records; after it: `engine::admin`, which brings a state into force, and `side`, which carries the messages, within the process or
 //! over HTTP.
 //!
@@ -22,6 +22,7 @@ pub mod state;
 pub mod task;
 pub mod tls;
 pub mod watermark;
+pub mod work;
 
 /// The version of these shapes. A peer may be one off; further apart, both sides say so and go on as they are.
 pub const PROTOCOL: u32 = 1;

@@ -14,6 +14,7 @@ use millstream_control_protocol::state::{Binding, Flush, Mode, Outputs, Previous
 use millstream_control_protocol::task::{Held, Progress, Task, TaskNews, Work};
 use millstream_control_protocol::tls::{FleetTls, PendingChallenge};
 use millstream_control_protocol::watermark::Watermark;
+use millstream_control_protocol::work::{Assignment, Ticket, WorkPoll, WorkPush, WorkerStatus};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -223,6 +224,7 @@ fn report() -> Report {
             rtmp_url: String::new(),
             http_url: String::new(),
             rtmps_url: String::new(),
+            worker_url: String::new(),
             draining: false,
             shards: 2,
             connections: 14,
@@ -340,6 +342,36 @@ fn push_with_tls() -> Push {
     Push { tls: Some(FleetTls { number, certificate, challenges: vec![challenge] }), ..Push::default() }
 }
 
+/// What a worker of another machine says, and is told.
+fn work_poll() -> WorkPoll {
+    WorkPoll {
+        protocol: 1,
+        worker: NodeId { name: "gpu-1".into(), run: 1_795_531_000_000_123 },
+        wait_ms: 8_000,
+        assigned: "node-1".into(),
+        serving: "node-1".into(),
+        status: WorkerStatus {
+            release: "0.1.0".into(),
+            started_unix_ms: 1_795_531_000_000,
+            cores: 16,
+            decodes: vec!["h264".into(), "hevc".into()],
+            encoder: "ffmpeg:libx264".into(),
+            no_ffmpeg: String::new(),
+            trouble: "the node has closed the connection".into(),
+        },
+    }
+}
+
+fn work_push() -> WorkPush {
+    let assignment = Assignment {
+        node: "node-1".into(),
+        url: "tls://node1.example.org:8082".into(),
+        expires_unix_s: 1_795_534_600,
+        ticket: Ticket("LoqXcYV8q5ONbJQxbmR7SCTNo3tiAXDfowyjxAjEuX0".into()),
+    };
+    WorkPush { protocol: 1, assignment: Some(assignment) }
+}
+
 fn receipt() -> Receipt {
     Receipt { protocol: 1, events_through: 3 }
 }
@@ -412,6 +444,8 @@ fn what_version_1_wrote_is_read_for_ever() {
     check("poll-tls", include_str!("v1/poll-tls.json"), &poll_with_tls());
     check("push-tls", include_str!("v1/push-tls.json"), &push_with_tls());
     check("report-tasks", include_str!("v1/report-tasks.json"), &report_with_tasks());
+    check("work-poll", include_str!("v1/work-poll.json"), &work_poll());
+    check("work-push", include_str!("v1/work-push.json"), &work_push());
 }
 
 #[test]

@@ -11,14 +11,20 @@ use clap::error::{ContextKind, ContextValue};
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 use millstream_acme::{Domain, check_email};
+#[cfg(feature = "transcode")]
+use millstream_fleet::http::url::Url;
 use millstream_proto::id::Id;
 #[cfg(feature = "transcode")]
-use millstream_transcoder::EncoderName;
+use millstream_transcoder::{EncoderName, FfmpegChoice};
 
 pub(crate) use crate::failure::Failure;
+#[cfg(feature = "transcode")]
+use crate::flags::LogFlags;
 use crate::flags::{ApiFlags, EngineFlags};
 use crate::hook_flags::{DemoHookFlags, HookCommand};
 use crate::recordings_command::RecordingsCommand;
+#[cfg(feature = "transcode")]
+use crate::settings::transcode;
 use crate::settings::values::{self, AuthPreset, Role};
 use crate::sign_command::Expiry;
 
@@ -67,10 +73,10 @@ pub(crate) enum Command {
         #[arg(value_name = "DIR")]
         dir: Option<PathBuf>,
     },
-    /// Make renditions and pictures of streams for the server that started this process
+    /// Make renditions, snapshots and motion for nodes of other machines
     #[cfg(feature = "transcode")]
-    #[command(name = crate::transcoding::COMMAND, hide = true)]
-    Worker(WorkerFlags),
+    #[command(name = crate::transcoding::COMMAND)]
+    Worker(Box<WorkerFlags>),
     /// Compile a hook for the server that started this process
     #[cfg(feature = "hooks")]
     #[command(name = millstream_hooks::COMMAND, hide = true)]
@@ -90,30 +96,81 @@ pub(crate) enum OfHooks {
     Replay(Box<crate::hook_replay::ReplayFlags>),
 }
 
-/// What the server, or a worker, starts this program with.
+/// `millstream worker`: for nodes of other machines, or what a server, or a worker, starts this program with.
 #[cfg(feature = "transcode")]
 #[derive(Debug, Args)]
 pub(crate) struct WorkerFlags {
-    /// The font of text over pictures
+    #[command(flatten)]
+    pub(crate) far: FarFlags,
+    /// The font of text over pictures [default: a built-in one, and one of this machine for Chinese, Japanese and Korean]
     #[arg(long, value_name = "FILE")]
     pub(crate) font: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) child: ChildFlags,
+}
+
+/// A worker of other machines' nodes.
+#[cfg(feature = "transcode")]
+#[derive(Debug, Args)]
+pub(crate) struct FarFlags {
+    /// Where control is, which says whose worker this is: https://HOST, or http:// on this machine
+    #[arg(long, env = "MILLSTREAM_CONTROL_URL", value_name = "URL", value_parser = values::control_url, requires = "token_file")]
+    pub(crate) control_url: Option<Url>,
+    /// A file with the token of control's workers: worker-token of control's data directory
+    #[arg(long, env = "MILLSTREAM_WORKER_TOKEN_FILE", value_name = "FILE")]
+    pub(crate) token_file: Option<PathBuf>,
+    /// What this worker is called in its fleet; each has a name of its own [default: the machine's name]
+    #[arg(long, env = "MILLSTREAM_WORKER_NAME", value_name = "NAME", value_parser = values::node_name)]
+    pub(crate) name: Option<String>,
+    /// Let control be reached without TLS, as in a private network: the token can be read on the way
+    #[arg(long, env = "MILLSTREAM_CONTROL_PLAIN")]
+    pub(crate) control_plain: bool,
+    /// Which ffmpeg decodes what the built-in decoder does not: auto (the one in PATH, if there is one), off, or a path [default: auto]
+    #[arg(long, env = "MILLSTREAM_FFMPEG", value_name = "auto|off|FILE", value_parser = transcode::ffmpeg)]
+    pub(crate) ffmpeg: Option<FfmpegChoice>,
+    /// What renditions are encoded with: openh264, or ffmpeg: and the name of an encoder of it [default: openh264]
+    #[arg(long, env = "MILLSTREAM_ENCODER", value_name = "NAME", value_parser = EncoderChoice::parse)]
+    pub(crate) encoder: Option<EncoderChoice>,
+    #[command(flatten)]
+    pub(crate) log: LogFlags,
+}
+
+/// What renditions are encoded with; `None` in it: the built-in encoder.
+#[cfg(feature = "transcode")]
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct EncoderChoice(pub(crate) Option<EncoderName>);
+
+#[cfg(feature = "transcode")]
+impl EncoderChoice {
+    fn parse(text: &str) -> Result<Self, String> {
+        transcode::encoder(text).map(Self)
+    }
+}
+
+/// What the server, or a worker, starts this program with.
+#[cfg(feature = "transcode")]
+#[derive(Debug, Args)]
+pub(crate) struct ChildFlags {
     /// It may run motion hooks
-    #[arg(long)]
+    #[arg(long, hide = true)]
     pub(crate) hooks: bool,
+    /// A port that it connects to; it connects to no other
+    #[arg(long = "port", value_name = "PORT", hide = true)]
+    pub(crate) ports: Vec<u16>,
     /// The ffmpeg that decodes what is not decoded here
-    #[arg(long, value_name = "FILE")]
+    #[arg(long = "with-ffmpeg", id = "with_ffmpeg", value_name = "FILE", hide = true)]
     pub(crate) ffmpeg: Option<PathBuf>,
     /// The encoder of ffmpeg that makes renditions
-    #[arg(long, value_name = "NAME")]
+    #[arg(long = "with-encoder", id = "with_encoder", value_name = "NAME", hide = true)]
     pub(crate) encoder: Option<EncoderName>,
     /// Start that ffmpeg for the worker that started this process
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", hide = true)]
     pub(crate) ffmpeg_starter: Option<PathBuf>,
     /// Become that ffmpeg
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", hide = true)]
     pub(crate) ffmpeg_child: Option<PathBuf>,
     /// What it is given
-    #[arg(last = true)]
+    #[arg(last = true, hide = true)]
     pub(crate) arguments: Vec<OsString>,
 }
 

@@ -32,7 +32,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Completions { shell } => paper_command::completions(shell),
         Command::Man { dir } => paper_command::man(dir.as_deref()),
         #[cfg(feature = "transcode")]
-        Command::Worker(flags) => crate::transcoding::work(flags),
+        Command::Worker(flags) => crate::transcoding::work(*flags),
         #[cfg(feature = "hooks")]
         Command::HookCompiler => {
             millstream_hooks::compiler_main(std::io::stdin(), std::io::stdout()).map_err(Failure::running)

@@ -27,7 +27,7 @@ use millstream_engine::directory::Directory;
 use millstream_fleet::http::guard::Guard;
 use millstream_fleet::numbers::{END, Numbers};
 use millstream_fleet::webhook::deliver::{Deliverer, Patience};
-use millstream_fleet::{self as fleet, Fleet, SERIES_EVERY};
+use millstream_fleet::{self as fleet, Fleet, SERIES_EVERY, Tickets};
 use millstream_policy::signed::Apps;
 use millstream_proto::network::Network;
 use millstream_proto::secret::Secret;
@@ -68,6 +68,8 @@ pub(crate) struct Told<'a> {
     pub(crate) admin_token: Secret,
     /// The token that nodes elsewhere tell.
     pub(crate) node_token: Secret,
+    /// The token that workers of other machines tell.
+    pub(crate) worker_token: Secret,
     /// What streams' secrets are made from; `None` where nothing checks a signature.
     pub(crate) master: Option<MasterKey>,
     /// What the console's previews are shown by.
@@ -282,11 +284,14 @@ impl Control {
         runtime.spawn(take_series(api.clone()));
         runtime.spawn(api.clone().take_back_what_fails());
         runtime.spawn(api.clone().attend_to_recordings());
-        let node_token = told.node_token;
+        let (node_token, worker_token) = (told.node_token, told.worker_token);
+        let tickets = Tickets::new(&node_token);
+        let is_worker = move |token: &Secret| worker_token.matches(token.expose());
         let is_node = move |token: &Secret| bool::from(token.expose().as_bytes().ct_eq(node_token.expose().as_bytes()));
         let kept_api = api.clone();
         // Beside the API's own gate: nodes come by whatever name they were given.
         let routes = routes::router(api).merge(fleet::router(fleet.clone(), Arc::new(is_node)));
+        let routes = routes.merge(fleet::work_router(fleet.clone(), Arc::new(is_worker), tickets));
         let serving = runtime.spawn(serve(listener, secure, routes, limits, numbers, async move { drop(ended.await) }));
         info!(listener = "control", address = %address, "listening for control (API, /metrics)");
         Ok(Self { api: kept_api, fleet, end: Some(end), serving, node: None, stop_webhooks, webhooks_runtime })

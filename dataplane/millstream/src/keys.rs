@@ -19,6 +19,8 @@ pub(crate) const MASTER_KEY: &str = "master-key";
 pub(crate) const ADMIN_TOKEN: &str = "admin-token";
 /// The file of the token that nodes tell their control.
 pub(crate) const NODE_TOKEN: &str = "node-token";
+/// The file of the token that workers of other machines tell control.
+const WORKER_TOKEN: &str = "worker-token";
 /// The file of the key that compiled hooks are authenticated with.
 #[cfg(feature = "hooks")]
 const HOOK_CACHE_KEY: &str = "hook-cache-key";
@@ -106,6 +108,21 @@ pub(crate) fn read_node_token(path: &Path) -> anyhow::Result<Secret> {
                   --control-token-file";
     let token = read_secret(path, advice).map(|token| token.to_text());
     token.context("a node needs the token of its control")
+}
+
+/// The token of workers of other machines; made where there is none. It is good for asking whose they are, and for nothing else.
+pub(crate) fn worker_token(dir: &Path) -> anyhow::Result<Secret> {
+    make_if_missing(dir, WORKER_TOKEN)?;
+    read_own(&dir.join(WORKER_TOKEN)).map(|token| token.to_text())
+}
+
+/// The token that this worker tells control.
+#[cfg(feature = "transcode")]
+pub(crate) fn read_worker_token(path: &Path) -> anyhow::Result<Secret> {
+    let advice =
+        "a worker does not make it: copy the file worker-token of control's data directory, with its permissions";
+    let token = read_secret(path, advice).map(|token| token.to_text());
+    token.context("a worker needs a token of control (--token-file)")
 }
 
 /// What compiled hooks in the data directory are authenticated with; made where there is none. Whoever loses it compiles them anew.

@@ -20,6 +20,7 @@ use millstream_policy::signed::Apps;
 use millstream_proto::limits::RTMP_CHUNK_SIZE_OUT;
 use millstream_proto::network::Network;
 use millstream_proto::secret::Secret;
+use millstream_transcoder::Where;
 
 use self::acme::Acme;
 use crate::flags::EngineFlags;
@@ -160,7 +161,11 @@ pub(crate) fn merge(flags: Flags, settings: Settings) -> anyhow::Result<Layers> 
     let role = flags.role.or(settings.role).unwrap_or_default();
     let is_ordered = !(flags.domains.is_empty() && settings.acme.domains.is_empty());
     let tls = tls(&settings.tls, role, is_ordered);
-    check_addresses(&config, control, &tls)?;
+    let of_workers = (settings.transcode.worker != Where::Local && role != Role::Control)
+        .then(|| settings.transcode.workers_come_to());
+    check_addresses(&config, (control, of_workers), &tls)?;
+    let idle = settings.transcode.idle();
+    warnings.extend(idle.iter().map(|(key, why)| format!("transcode.{key}: set, but not in force: {why}")));
     check_parts(&config.hls)?;
     let wanted = acme::over(flags.domains, flags.acme_email, settings.acme.clone());
     let acme = acme::of(wanted, role, config.http, &tls, &mut warnings)?;
@@ -389,9 +394,14 @@ fn check_parts(hls: &HlsConfig) -> anyhow::Result<()> {
 }
 
 /// Two listeners on one address: with `SO_REUSEPORT` the kernel would let them, and give each a part of the other's clients.
-fn check_addresses(config: &Config, control: SocketAddr, tls: &Tls) -> anyhow::Result<()> {
+fn check_addresses(
+    config: &Config,
+    (control, of_workers): (SocketAddr, Option<SocketAddr>),
+    tls: &Tls,
+) -> anyhow::Result<()> {
     let mut listeners = vec![("rtmp", config.rtmp), ("http", config.http), ("control", control)];
     let with_tls = [("rtmp.tls_listen", tls.rtmp), ("http.tls_listen", tls.http), ("control.tls_listen", tls.control)];
+    listeners.extend(of_workers.map(|at| ("transcode.worker_listen", at)));
     listeners.extend(with_tls.into_iter().filter_map(|(key, at)| Some((key, at?))));
     for (n, (one, a)) in listeners.iter().enumerate() {
         for (other, b) in listeners.iter().skip(n + 1) {

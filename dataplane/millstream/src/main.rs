@@ -75,6 +75,8 @@ mod stream_command;
 mod transcoding;
 #[cfg(feature = "hooks")]
 mod upstreams;
+#[cfg(feature = "transcode")]
+mod worker_command;
 
 fn main() -> ExitCode {
     commands::run()

@@ -24,6 +24,12 @@ pub(crate) fn rtmps_url(public: &Public, listening: &Addresses) -> String {
     }
 }
 
+/// Where workers of other machines come to, as they reach it: as the configuration says, else where it listens.
+pub(crate) fn worker_url(said: Option<&str>, listening: SocketAddr) -> String {
+    let found = || format!("tcp://{}", SocketAddr::new(reached(listening.ip()), listening.port()));
+    said.map_or_else(found, str::to_owned)
+}
+
 /// `rtmp://host[:port]` and `http://host[:port]`.
 pub(crate) fn urls(public: &Public, listening: &Addresses) -> (String, String) {
     let url = |said: &Option<String>, scheme: &str, usual: u16, listener: SocketAddr| {
@@ -88,6 +94,8 @@ mod tests {
         check(&none, listening("192.0.2.7:1935", "192.0.2.7:80"), "rtmp://192.0.2.7", "http://192.0.2.7");
         check(&none, listening("[::1]:1935", "127.0.0.1:8080"), "rtmp://[::1]", "http://127.0.0.1:8080");
         check(&said, listening("0.0.0.0:1935", "127.0.0.1:1935"), "rtmps://push.example.org", "http://127.0.0.1:1935");
+        assert_eq!(worker_url(None, "192.0.2.7:8082".parse().unwrap()), "tcp://192.0.2.7:8082");
+        assert_eq!(worker_url(Some("tls://a:1"), "0.0.0.0:8082".parse().unwrap()), "tls://a:1");
         assert_eq!(of_fleet(&none), None);
         let fleet = of_fleet(&said).unwrap();
         assert_eq!((&*fleet.node, &*fleet.rtmp_url, &*fleet.http_url), ("", "rtmps://push.example.org", ""));

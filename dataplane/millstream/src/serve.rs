@@ -47,7 +47,7 @@ use crate::relays::relayed;
 use crate::reload::Reload;
 use crate::settings::values::Role;
 use crate::settings::{Settings, reference};
-use crate::transcoding::{look_at, transcoded};
+use crate::transcoding::{look_at, take_workers, transcoded};
 use crate::{keys, logging, notify, own_metrics, public, settings};
 
 /// Serves until a signal has ended it.
@@ -136,6 +136,7 @@ fn as_all(
     let workers = transcoding.workers();
     hooks.run_in(workers.clone());
     transcoding.reach(remote.clone());
+    let workers_of = workers.clone();
     let beside = beside(relays, motions.as_ref(), &hooks, &remote);
     hooks.decide_for(&remote, &app);
     let tasks = recordings.as_ref().map(|recordings| recordings.tasks(runtime));
@@ -143,6 +144,8 @@ fn as_all(
     (identity.rtmp_url, identity.http_url) = public::urls(&layers.public, remote.addresses());
     identity.rtmps_url = public::rtmps_url(&layers.public, remote.addresses());
     let (certificates, shown) = watched(certificates, Some(&remote), runtime);
+    let tokens = (identity.node.name.as_str(), &secrets.node_token);
+    identity.worker_url = take_workers(workers_of.as_ref(), &layers.transcode, tokens, shown.as_ref())?;
     let change = secrets.chain.clone().runs_in(remote.clone(), hooks.clone(), runtime);
     let told = Told {
         inspector: hooks.inspector.clone(),
@@ -222,6 +225,7 @@ fn as_node(
     let grants = grants(&layers, &secrets);
     let recordings = start_recordings(&layers, runtime);
     let keyframes_only = layers.motion_keyframes_only;
+    let (transcode, node_token) = (layers.transcode.clone(), secrets.node_token.clone());
     let config = Config { control: Some(layers.control), directory: directory.clone(), grants, ..layers.config };
     let (config, relays) = relayed(config, layers.relay_allow, identity.node.run, runtime);
     let (config, transcoding) = transcoded(config, layers.transcode, runtime).map_err(Failure::Running)?;
@@ -232,6 +236,7 @@ fn as_node(
     let workers = transcoding.workers();
     hooks.run_in(workers.clone());
     transcoding.reach(engine.remote());
+    let workers_of = workers.clone();
     let beside = beside(relays, motions.as_ref(), &hooks, &engine.remote());
     hooks.decide_for(&engine.remote(), &app);
     let tasks = recordings.as_ref().map(|recordings| recordings.tasks(runtime));
@@ -239,7 +244,9 @@ fn as_node(
     let change = secrets.chain.runs_in(engine.remote(), hooks.clone(), runtime);
     (identity.rtmp_url, identity.http_url) = public::urls(&layers.public, engine.addresses());
     identity.rtmps_url = public::rtmps_url(&layers.public, engine.addresses());
-    let (certificates, _) = watched(certificates, Some(&engine.remote()), runtime);
+    let (certificates, shown) = watched(certificates, Some(&engine.remote()), runtime);
+    let tokens = (identity.node.name.as_str(), &node_token);
+    identity.worker_url = take_workers(workers_of.as_ref(), &transcode, tokens, shown.as_ref())?;
     if let Some((in_use, order)) = certificates.as_ref().zip(order) {
         in_use.order(order, in_use.clone());
     }
@@ -393,6 +400,7 @@ fn told<'a>(
         grants: grant_keys(layers.grant_generation, secrets.grants.as_ref()),
         admin_token: secrets.admin_token,
         node_token: secrets.node_token,
+        worker_token: secrets.worker_token,
         master: secrets.master,
         store: secrets.store,
         streams: layers.streams,
@@ -414,6 +422,7 @@ struct Secrets {
     admin_token: Secret,
     /// What nodes elsewhere tell control; empty at a node, which has it in its way to control.
     node_token: Secret,
+    worker_token: Secret,
     /// `None` where nothing checks a signature.
     master: Option<MasterKey>,
     /// What play grants are made from; `None`: there are none.
@@ -483,7 +492,8 @@ fn chain(layers: &Layers, master: Option<&MasterKey>, runtime: &Runtime) -> anyh
 /// A node has copies of what control has made. One without them does not start, and leaves nothing behind.
 fn node_secrets(layers: &Layers, runtime: &Runtime) -> anyhow::Result<(Secrets, LinkTo)> {
     let url = layers.control_url.clone().context("a node needs --control-url")?;
-    let link = LinkTo::over_http(url, keys::read_node_token(&layers.control_token_file)?);
+    let node_token = keys::read_node_token(&layers.control_token_file)?;
+    let link = LinkTo::over_http(url, node_token.clone());
     keys::make_data_dir(&layers.data_dir)?;
     // A node that made a key of its own would refuse every signature that control makes.
     let advice =
@@ -493,16 +503,14 @@ fn node_secrets(layers: &Layers, runtime: &Runtime) -> anyhow::Result<(Secrets, 
     } else {
         None
     };
-    let (admin_token, node_token, store) = (Secret::default(), Secret::default(), StoreIdentity::default());
+    let (admin_token, worker_token, store) = (Secret::default(), Secret::default(), StoreIdentity::default());
     // A grant of one node has to be right at all of them: without control's key there are none.
     let grants = if master.is_some() { master.clone() } else { keys::find_master_key(&layers.data_dir)? };
     if grants.is_none() && layers.steps.iter().any(|entry| entry.play) {
         warn!("this node makes no play grants; {advice}");
     }
-    Ok((
-        Secrets { chain: chain(layers, master.as_ref(), runtime)?, admin_token, node_token, master, grants, store },
-        link,
-    ))
+    let chain = chain(layers, master.as_ref(), runtime)?;
+    Ok((Secrets { chain, admin_token, node_token, worker_token, master, grants, store }, link))
 }
 
 /// Control makes what is missing at its first start, and refuses to begin anew beside a store or a key that is not the one of before.
@@ -531,6 +539,7 @@ fn control_secrets(
         warn!(%error, "an emptied store would not be noticed");
     }
     let (admin_token, node_token) = (keys::admin_token(dir)?, keys::node_token(dir)?);
+    let worker_token = keys::worker_token(dir)?;
     let grants = match &master {
         Some(master) => Some(master.clone()),
         None if layers.steps.iter().any(|entry| entry.play) => Some(keys::master_key(dir)?),
@@ -540,7 +549,7 @@ fn control_secrets(
         None => keys::find_master_key(dir)?.map_or_else(keys::passing, Ok).map(Some)?,
     };
     let chain = chain(layers, master.as_ref(), runtime)?;
-    Ok(Secrets { chain, admin_token, node_token, master, grants, store: identity })
+    Ok(Secrets { chain, admin_token, node_token, worker_token, master, grants, store: identity })
 }
 
 /// SIGTERM, SIGINT and SIGHUP, caught from here on: one that arrives while the engine starts is not lost. SIGXFSZ does nothing: where a file

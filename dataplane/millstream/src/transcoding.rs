@@ -1,10 +1,13 @@
 //! Renditions and pictures of this node's streams: the engine is given who makes them, in a worker process that is this program again. Before it: the
 //! configuration; after it: `millstream worker`.
 use std::ffi::OsString;
+#[cfg(feature = "transcode")]
+use std::io::IsTerminal as _;
+use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, anyhow};
 use millstream_agent::worker::Worker;
 use millstream_control_protocol::exchange::WorkerLoad;
 use millstream_engine::config::Config;
@@ -12,19 +15,25 @@ use millstream_engine::renditions::RenditionConfig;
 use millstream_engine::{Addresses, Remote};
 use millstream_fleet::http::guard::Guard;
 use millstream_proto::id::Id;
+use millstream_proto::secret::Secret;
 use millstream_proto::sign::job::JOB_KEY_BYTES;
-use millstream_transcoder::{Introduced, Program, Workers, look};
+use millstream_proto::sign::worker::WorkerKey;
+use millstream_transcoder::{Introduced, Program, RemotePort, Where, Workers, look};
+use rustls::ServerConfig;
 use tokio::runtime::Runtime;
+use tokio::sync::watch::Receiver;
+use tracing::info;
 
 #[cfg(feature = "transcode")]
 use millstream_worker::ffmpeg::FfmpegSettings;
 
 #[cfg(feature = "transcode")]
-use crate::cli::WorkerFlags;
-#[cfg(feature = "transcode")]
+use crate::cli::{ChildFlags, WorkerFlags};
 use crate::failure::Failure;
-use crate::own_metrics;
 use crate::settings::transcode::TranscodeSettings;
+#[cfg(feature = "transcode")]
+use crate::worker_command;
+use crate::{own_metrics, public};
 
 /// The command that makes this program a worker.
 pub(crate) const COMMAND: &str = "worker";
@@ -38,9 +47,12 @@ pub(crate) fn transcoded(
     settings: TranscodeSettings,
     runtime: &Runtime,
 ) -> anyhow::Result<(Config, Transcoding)> {
-    if !cfg!(feature = "transcode") {
-        return Ok((config, Transcoding(None)));
-    }
+    let whence = match settings.worker {
+        // What cannot be made here may be elsewhere.
+        Where::Any | Where::Remote if !cfg!(feature = "transcode") => Where::Remote,
+        Where::Local if !cfg!(feature = "transcode") => return Ok((config, Transcoding(None))),
+        whence => whence,
+    };
     // This very program, also where its file has been replaced meanwhile.
     let path = PathBuf::from("/proc/self/exe");
     let mut key = [0; JOB_KEY_BYTES];
@@ -49,11 +61,14 @@ pub(crate) fn transcoded(
     let program = Program { path, arguments: std::iter::once(OsString::from(COMMAND)).chain(font).collect() };
     let app = config.apps.first().map_or("stream", Id::as_str).to_owned();
     let (choice, encoder) = (settings.ffmpeg, settings.encoder);
-    let workers = Workers::new(runtime.handle().clone(), program, app, key, Guard::PublicAnd(settings.allow), encoder);
-    let found = workers.clone();
-    // It takes a tenth of a second, which no start waits for; and no end, should it hang.
-    let looks = move || found.equip(look(&choice, encoder));
-    std::thread::Builder::new().name("look for ffmpeg".to_owned()).spawn(looks).context("no thread")?;
+    let workers =
+        Workers::new(runtime.handle().clone(), (program, whence), app, key, Guard::PublicAnd(settings.allow), encoder);
+    if whence != Where::Remote {
+        let found = workers.clone();
+        // It takes a tenth of a second, which no start waits for; and no end, should it hang.
+        let looks = move || found.equip(look(&choice, encoder));
+        std::thread::Builder::new().name("look for ffmpeg".to_owned()).spawn(looks).context("no thread")?;
+    }
     let counted = workers.clone();
     own_metrics::and(move || counted.numbers());
     let renditions = RenditionConfig::new(Arc::new(workers.clone()), key);
@@ -65,7 +80,16 @@ pub(crate) fn transcoded(
 /// What a worker's process does, or one that it starts.
 #[cfg(feature = "transcode")]
 pub(crate) fn work(flags: WorkerFlags) -> Result<(), Failure> {
-    let WorkerFlags { font, hooks, ffmpeg, encoder, ffmpeg_starter, ffmpeg_child, arguments } = flags;
+    let WorkerFlags { far, font, child } = flags;
+    if far.control_url.is_some() {
+        return worker_command::run(far, font.as_deref());
+    }
+    if std::io::stdin().is_terminal() {
+        let advice = "a worker of another machine is told where control is: give --control-url and --token-file. \
+                      Without them this command is for the server, which starts it by itself";
+        return Err(Failure::Configuration(anyhow!(advice)));
+    }
+    let ChildFlags { hooks, ports, ffmpeg, encoder, ffmpeg_starter, ffmpeg_child, arguments } = child;
     let own_arguments = vec![OsString::from(COMMAND)];
     if let Some(program) = ffmpeg_starter {
         return millstream_worker::ffmpeg::serve_starter(&program, &own_arguments).map_err(Failure::running);
@@ -81,21 +105,62 @@ pub(crate) fn work(flags: WorkerFlags) -> Result<(), Failure> {
     let (input, output) = (std::io::stdin().lock(), std::io::stdout());
     #[cfg(feature = "hooks")]
     if hooks {
-        return millstream_worker::run_with_hooks(input, output, fonts, ffmpeg.as_ref(), crate::hook_eyes::eyes)
-            .map_err(Failure::running);
+        return millstream_worker::run_with_hooks(
+            input,
+            output,
+            (fonts, &ports),
+            ffmpeg.as_ref(),
+            crate::hook_eyes::eyes,
+        )
+        .map_err(Failure::running);
     }
     let _ = hooks;
-    millstream_worker::run(input, output, fonts, ffmpeg.as_ref()).map_err(Failure::running)
+    millstream_worker::run(input, output, (fonts, &ports), ffmpeg.as_ref()).map_err(Failure::running)
 }
 
 /// Refuses a font or an encoder that no worker could use, before anything is started.
 pub(crate) fn look_at(settings: &TranscodeSettings) -> anyhow::Result<()> {
+    if settings.worker == Where::Remote {
+        return Ok(());
+    }
     #[cfg(feature = "transcode")]
     millstream_worker::mark::Fonts::open(settings.font.as_deref()).context("transcode.font")?;
     if settings.encoder.is_some() {
         look(&settings.ffmpeg, settings.encoder).context("transcode.encoder")?;
     }
     Ok(())
+}
+
+/// Has workers of other machines taken, where some may come; gives where they are told to come to, else nothing.
+pub(crate) fn take_workers(
+    workers: Option<&Workers>,
+    settings: &TranscodeSettings,
+    (node, token): (&str, &Secret),
+    shown: Option<&Receiver<Arc<ServerConfig>>>,
+) -> Result<String, Failure> {
+    let Some(workers) = workers.filter(|_| settings.worker != Where::Local) else { return Ok(String::new()) };
+    let tls = match &settings.worker_url {
+        Some(url) if url.starts_with("tls://") => {
+            let shown = shown.context("transcode.worker_url begins with tls://, which needs certificates: see [tls]");
+            Some(shown.map_err(Failure::Configuration)?.clone())
+        }
+        _ => None,
+    };
+    let listen = settings.workers_come_to();
+    let bound = || -> std::io::Result<(TcpListener, SocketAddr)> {
+        let listener = TcpListener::bind(listen)?;
+        listener.set_nonblocking(true)?;
+        let address = listener.local_addr()?;
+        Ok((listener, address))
+    };
+    let (listener, address) = bound().map_err(|error| {
+        let advice = millstream_engine::listen_advice(&error, "config FILE: transcode.worker_listen");
+        Failure::Running(anyhow!("cannot listen on {listen} for workers of other machines: {error}; {advice}"))
+    })?;
+    let url = public::worker_url(settings.worker_url.as_deref(), address);
+    info!(listener = "workers", %address, url, "listening for workers of other machines");
+    workers.listen(RemotePort { listener, tls, node: node.to_owned(), key: WorkerKey::new(token) });
+    Ok(url)
 }
 
 /// The worker as the agent sees it.

@@ -5,7 +5,7 @@
 //! Two forms exist. [`legacy`] (`<exp>-<md5>`) is what encoders in the field hold; [`v2`] (`v2-<exp>-<mac>`) names the action, so it
 //! can admit play too. A legacy signature names none: it is a publish signature, and admits nothing else. [`webhook`] signs what is sent
 //! to others, [`grant`] the paths that admitted viewers play by, [`preview`] the console's previews, [`job`] what a worker
-//! reads and publishes.
+//! reads and publishes, [`worker`] who is a node's worker.
 //!
 //! Invariants: digests are compared in constant time and never as text; the expiry is looked at only once the digest is found
 //! right, so that an error tells a stranger nothing but "wrong".
@@ -26,6 +26,7 @@ pub mod legacy;
 pub mod preview;
 pub mod v2;
 pub mod webhook;
+pub mod worker;
 
 /// Bytes of a master key.
 pub const MASTER_KEY_BYTES: usize = 32;

@@ -1,5 +1,5 @@
-//! A worker process, from its start to its end: what it is told, and what it says. Before it: [`super::workers`], which starts another one when this
-//! one has ended.
+//! A worker, from its start to its end: what it is told, and what it says, over its pipes or the connection of one of another machine. Before it:
+//! [`super::workers`], which has another one when this one has ended.
 use std::ffi::OsString;
 use std::io::ErrorKind;
 use std::process::Stdio;
@@ -8,10 +8,12 @@ use std::time::{Duration, Instant};
 
 use millstream_proto::id::Id;
 use millstream_worker::protocol::{HookKey, Message, Order, Reader, Report, Why, encode};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::process::{Child, ChildStderr, Command};
 use tokio::time::{sleep_until, timeout};
 
+use super::addresses::Way;
+use super::remote::Arrived;
 use super::table::Told;
 use super::workers::{Program, Shared};
 
@@ -19,12 +21,18 @@ use super::workers::{Program, Shared};
 const END_WAIT: Duration = Duration::from_secs(5);
 /// One that has begun, or makes something, is not silent for longer.
 const SILENT_MOST: Duration = Duration::from_secs(20);
+/// One of another machine is asked whether it is there so often, and answers within this time: it may have gone without a word.
+pub(crate) const PING_EVERY: Duration = Duration::from_secs(3);
+const PONG_WITHIN: Duration = Duration::from_secs(10);
+/// And takes an order within this time: code of a hook has 16 MiB.
+const FAR_WAIT: Duration = Duration::from_secs(15);
 /// Bytes of a read of what a worker says.
 const READ_BYTES: usize = 64 << 10;
 /// Bytes of a read of what it says beside that.
 const LOG_BYTES: usize = 4 << 10;
-/// What a worker is started with that may run hooks.
+/// What a worker is started with that may run hooks, and with each port that it connects to.
 const WITH_HOOKS: &str = "--hooks";
+const WITH_PORT: &str = "--port";
 /// How lines begin that OpenH264 writes by itself.
 const OF_CODEC: &str = "[OpenH264]";
 /// Variables of the environment that a worker keeps: the rest may hold secrets.
@@ -45,17 +53,40 @@ pub(crate) enum Ended {
     Silent(Duration),
     #[error("a hook is to look for motion, and it is not one that may run hooks")]
     Hooks,
+    #[error("its connection is over")]
+    Gone,
+    #[error("a worker of another machine has come")]
+    Replaced,
 }
 
-/// Runs one until it ends. True in `was_ready` once it has taken orders.
+impl Ended {
+    /// It was all right, and another one is wanted.
+    pub(crate) const fn is_meant(&self) -> bool {
+        matches!(self, Self::Hooks | Self::Replaced)
+    }
+}
+
+/// What a worker is, while orders go to it.
+struct Speaking<'a> {
+    key: Option<&'a HookKey>,
+    /// It may be one that runs hooks.
+    may_hook: bool,
+    way: Way,
+    /// It has to say in time that it is there.
+    is_far: bool,
+}
+
+/// Runs one on this machine until it ends. True in `was_ready` once it has taken orders.
 pub(crate) async fn run(shared: &Arc<Shared>, program: &Program, was_ready: &mut bool) -> Ended {
     // What one before it was too slow for says nothing of this one, nor of none.
     shared.sheds(&Told::default());
+    shared.is_of_here();
     let key = match shared.needs_hooks().then(key).transpose() {
         Ok(key) => key,
         Err(error) => return Ended::Start(error),
     };
-    let mut child = match start(program, &shared.ffmpeg_arguments(), key.is_some()) {
+    let ports = shared.ports().unwrap_or_default();
+    let mut child = match start(program, (&shared.ffmpeg_arguments(), key.is_some()), &ports) {
         Ok(child) => child,
         Err(error) => return Ended::Start(error),
     };
@@ -65,7 +96,8 @@ pub(crate) async fn run(shared: &Arc<Shared>, program: &Program, was_ready: &mut
     if let Some(stderr) = child.stderr.take() {
         tokio::spawn(log(stderr));
     }
-    let ended = speak(shared, (&mut stdin, &mut stdout), key.as_ref(), was_ready).await;
+    let speaking = Speaking { key: key.as_ref(), may_hook: true, way: Way::default(), is_far: false };
+    let ended = speak(shared, (&mut stdin, &mut stdout), speaking, was_ready).await;
     shared.is_started(0);
     shared.sheds(&Told::default());
     // A worker ends when its input does; one that hangs is killed.
@@ -86,6 +118,23 @@ pub(crate) async fn run(shared: &Arc<Shared>, program: &Program, was_ready: &mut
     }
 }
 
+/// Has the node's work done by one of another machine until its connection ends. True in `was_ready` once it has taken orders.
+pub(crate) async fn run_far(shared: &Arc<Shared>, arrived: Arrived, was_ready: &mut bool) -> Ended {
+    shared.sheds(&Told::default());
+    shared.is_of(&arrived);
+    let key = match arrived.hooks.then(key).transpose() {
+        Ok(key) => key,
+        Err(error) => return Ended::Start(error),
+    };
+    let (mut from, mut to) = tokio::io::split(arrived.line);
+    let way = Way { host: Some(arrived.reached), from: Some(arrived.from) };
+    let speaking = Speaking { key: key.as_ref(), may_hook: arrived.is_safe, way, is_far: true };
+    let ended = speak(shared, (&mut to, &mut from), speaking, was_ready).await;
+    shared.is_started(0);
+    shared.sheds(&Told::default());
+    ended.unwrap_or(Ended::Gone)
+}
+
 /// What the modules of hooks are authenticated with, of one worker.
 fn key() -> std::io::Result<HookKey> {
     let mut key = HookKey([0; 32]);
@@ -93,11 +142,18 @@ fn key() -> std::io::Result<HookKey> {
     Ok(key)
 }
 
-fn start(program: &Program, with: &[OsString], runs_hooks: bool) -> std::io::Result<Child> {
+/// Starts one, which connects to these ports alone, or to any where none is given.
+pub(crate) fn start(
+    program: &Program,
+    (with, runs_hooks): (&[OsString], bool),
+    ports: &[u16],
+) -> std::io::Result<Child> {
+    let ports = ports.iter().flat_map(|port| [OsString::from(WITH_PORT), port.to_string().into()]);
     let kept = KEPT.iter().filter_map(|name| Some((name, std::env::var_os(name)?)));
     Command::new(&program.path)
         .args(&program.arguments)
         .args(with)
+        .args(ports)
         .args(runs_hooks.then_some(WITH_HOOKS))
         .env_clear()
         .envs(kept)
@@ -111,7 +167,7 @@ fn start(program: &Program, with: &[OsString], runs_hooks: bool) -> std::io::Res
 }
 
 /// Logs what a worker says beside its reports: its own words, and those of the codecs in it.
-async fn log(mut stderr: ChildStderr) {
+pub(crate) async fn log(mut stderr: ChildStderr) {
     let mut buffer = vec![0; LOG_BYTES];
     while let Ok(count @ 1..) = stderr.read(&mut buffer).await {
         // Lines are short and are written at once; one that is cut is two.
@@ -128,12 +184,13 @@ async fn log(mut stderr: ChildStderr) {
 /// `None`: it has closed its output.
 async fn speak(
     shared: &Arc<Shared>,
-    (stdin, stdout): (&mut ChildStdin, &mut ChildStdout),
-    key: Option<&HookKey>,
+    (to, from): (&mut (impl AsyncWrite + Unpin), &mut (impl AsyncRead + Unpin)),
+    Speaking { key, may_hook, way, is_far }: Speaking<'_>,
     was_ready: &mut bool,
 ) -> Option<Ended> {
+    let patience = if is_far { FAR_WAIT } else { END_WAIT };
     if let Some(key) = key
-        && let Err(ended) = say(stdin, &Order::HookKey { key: *key }, &[]).await
+        && let Err(ended) = say(to, &Order::HookKey { key: *key }, &[], patience).await
     {
         return Some(ended);
     }
@@ -141,15 +198,23 @@ async fn speak(
     let mut buffer = vec![0; READ_BYTES];
     let mut heard_at = Instant::now();
     let (mut is_due, mut orders_at) = (true, None);
+    let mut ping_at = is_far.then(Instant::now);
+    let silent_most = if is_far { PONG_WITHIN } else { SILENT_MOST };
     loop {
+        if let Some(at) = ping_at.filter(|at| Instant::now() >= *at) {
+            if let Err(ended) = say(to, &Order::Ping, &[], patience).await {
+                return Some(ended);
+            }
+            ping_at = Some(at.max(Instant::now()) + PING_EVERY);
+        }
         if std::mem::take(&mut is_due) {
-            if key.is_none() && shared.needs_hooks() {
+            if may_hook && key.is_none() && shared.needs_hooks() {
                 return Some(Ended::Hooks);
             }
-            let (due, next) = if *was_ready { shared.orders(&mut told, key) } else { (Vec::new(), None) };
+            let (due, next) = if *was_ready { shared.orders(&mut told, way) } else { (Vec::new(), None) };
             for due in due {
                 let (order, payload) = due.order(key).await;
-                if let Err(ended) = say(stdin, &order, &payload).await {
+                if let Err(ended) = say(to, &order, &payload, patience).await {
                     return Some(ended);
                 }
             }
@@ -157,13 +222,13 @@ async fn speak(
             shared.is_started(told.started());
             shared.sheds(&told);
         }
-        // One that makes something tells how it does every few seconds.
-        let owes_word = !*was_ready || told.started() > 0 || shared.is_watching();
-        let silent_at = heard_at + SILENT_MOST;
+        // One that makes something tells how it does every few seconds; one of another machine answers when it is asked.
+        let owes_word = is_far || !*was_ready || told.started() > 0 || shared.is_watching();
+        let silent_at = heard_at + silent_most;
         if owes_word && Instant::now() >= silent_at {
-            return Some(Ended::Silent(SILENT_MOST));
+            return Some(Ended::Silent(silent_most));
         }
-        let look_at = [orders_at, owes_word.then_some(silent_at)].into_iter().flatten().min();
+        let look_at = [orders_at, ping_at, owes_word.then_some(silent_at)].into_iter().flatten().min();
         let timer = async {
             match look_at {
                 Some(at) => sleep_until(at.into()).await,
@@ -172,8 +237,9 @@ async fn speak(
         };
         tokio::select! {
             () = shared.changed() => is_due = true,
-            () = timer => is_due = true,
-            read = stdout.read(&mut buffer) => {
+            () = timer => is_due = orders_at.is_some_and(|at| Instant::now() >= at),
+            () = shared.remote.arrives() => return Some(Ended::Replaced),
+            read = from.read(&mut buffer) => {
                 let count = read.ok().filter(|count| *count > 0)?;
                 heard_at = Instant::now();
                 reader.push(buffer.get(..count).unwrap_or_default());
@@ -185,7 +251,7 @@ async fn speak(
                             // What is seen changes no order, and comes often.
                             is_due |= !matches!(
                                 header,
-                                Report::Hooked { .. } | Report::Motion { .. } | Report::Watched { .. }
+                                Report::Hooked { .. } | Report::Motion { .. } | Report::Watched { .. } | Report::Pong
                             );
                             let of = heard(shared, &mut told, &header);
                             shared.heard_of_marks(of.as_ref(), &header);
@@ -201,7 +267,12 @@ async fn speak(
     }
 }
 
-async fn say(stdin: &mut ChildStdin, order: &Order, payload: &[u8]) -> Result<(), Ended> {
+async fn say(
+    to: &mut (impl AsyncWrite + Unpin),
+    order: &Order,
+    payload: &[u8],
+    patience: Duration,
+) -> Result<(), Ended> {
     let message = match encode(order, payload) {
         Ok(message) => message,
         Err(error) => {
@@ -210,7 +281,12 @@ async fn say(stdin: &mut ChildStdin, order: &Order, payload: &[u8]) -> Result<()
             return Ok(());
         }
     };
-    let written = timeout(END_WAIT, stdin.write_all(&message)).await;
+    let writing = async {
+        to.write_all(&message).await?;
+        // A connection with TLS holds back what does not fill a record.
+        to.flush().await
+    };
+    let written = timeout(patience, writing).await;
     written.unwrap_or_else(|_| Err(ErrorKind::TimedOut.into())).map_err(Ended::Deaf)
 }
 
@@ -221,10 +297,11 @@ fn heard(shared: &Shared, told: &mut Told, report: &Report) -> Option<Id> {
         shared.heard_of_rendition(of, report);
     }
     match (report, &of) {
-        (Report::Ready { version, sandbox, .. }, _) => {
-            shared.worker_is_ready();
+        (Report::Ready { version, sandbox, capacity, .. }, _) => {
+            shared.worker_is_ready(*capacity);
             tracing::info!(
                 version,
+                cores = capacity.cores,
                 seccomp = sandbox.seccomp,
                 landlock = sandbox.landlock,
                 limits = sandbox.limits,

@@ -23,6 +23,8 @@ pub(crate) struct States {
     known: BTreeMap<Id, State>,
     /// So many workers ended, one after the other, without having taken orders.
     workers_lost: u32,
+    /// There is none, and none can be started here: one of another machine is waited for.
+    is_awaited: bool,
     counts: Counts,
 }
 
@@ -84,6 +86,12 @@ impl States {
     /// A worker takes orders.
     pub(crate) fn worker_ready(&mut self) {
         self.workers_lost = 0;
+        self.is_awaited = false;
+    }
+
+    /// One of another machine is waited for.
+    pub(crate) fn worker_awaited(&mut self) {
+        self.is_awaited = true;
     }
 
     /// Nobody asks for a rendition any more.
@@ -100,7 +108,7 @@ impl States {
         self.workers_lost = self.workers_lost.saturating_add(1);
         let made: Vec<Id> =
             self.known.iter().filter(|(_, state)| state.started.is_some()).map(|(id, _)| id.clone()).collect();
-        let words = "the worker that made it ended; another one is started";
+        let words = "the worker that made it has gone; it goes on with the next one";
         made.iter().filter_map(|id| self.fail(id, "worker_away", words, now)).collect()
     }
 
@@ -131,6 +139,11 @@ impl States {
 
     /// Why a rendition would not be made now if anybody asked for it.
     pub(crate) fn trouble(&self, rendition: &Id, now: Instant) -> Option<Trouble> {
+        if self.is_awaited {
+            let text = "renditions of this server are made on another machine, and no worker of there is connected; `GET /api/v1/workers` and the \
+                        server's log say more";
+            return Some(Trouble { reason: "worker_away", text: text.to_owned() });
+        }
         if self.workers_lost >= WORKERS_MAX {
             let text =
                 "the worker that makes renditions ends as soon as it is started; the server's log says why".to_owned();
@@ -144,7 +157,7 @@ impl States {
     pub(crate) fn has_trouble(&self, now: Instant) -> bool {
         let is_in_trouble =
             |state: &State| state.failed.as_ref().is_some_and(|(reason, _, until)| is_trouble(reason, *until, now));
-        self.workers_lost >= WORKERS_MAX || self.known.values().any(is_in_trouble)
+        self.is_awaited || self.workers_lost >= WORKERS_MAX || self.known.values().any(is_in_trouble)
     }
 
     pub(crate) fn counts(&self) -> Counts {
@@ -266,6 +279,22 @@ mod tests {
         states.worker_ready();
         assert_eq!(states.trouble(&id("480p"), now), None);
         assert_eq!(kinds(states.heard(&id("360p"), &started(), &wanted, now)), ["cam rendition_started "]);
+    }
+
+    #[test]
+    fn while_a_worker_of_another_machine_is_waited_for_every_rendition_is_in_trouble() {
+        let (mut states, now) = (States::default(), Instant::now());
+        states.worker_gone(now);
+        assert_eq!(
+            (states.trouble(&id("360p"), now), states.has_trouble(now)),
+            (None, false),
+            "it may be back at once"
+        );
+        states.worker_awaited();
+        assert_eq!(states.trouble(&id("360p"), now).unwrap().reason, "worker_away");
+        assert!(states.has_trouble(now));
+        states.worker_ready();
+        assert_eq!((states.trouble(&id("360p"), now), states.has_trouble(now)), (None, false));
     }
 
     #[test]

@@ -21,19 +21,21 @@ use millstream_proto::id::Id;
 use millstream_proto::sign::job::{JOB_KEY_BYTES, JobKey};
 use millstream_proto::watermark::Watermark;
 use millstream_worker::protocol::{
-    EncoderName, HookKey, HookUse, MotionSettings, Order, PAYLOAD_BYTES_MAX, QUALITY, Report, SecretUrl,
+    Capacity, EncoderName, HookKey, HookUse, MotionSettings, Order, PAYLOAD_BYTES_MAX, QUALITY, Report, SecretUrl,
 };
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
 use tokio::sync::mpsc::Sender;
 
-use super::addresses::{Addresses, At};
+use super::addresses::{Addresses, At, Way};
 use super::fetch::fetch;
 use super::ffmpeg::{Installed, NoFfmpeg};
+use super::greeting::GreetingError;
 use super::hooks::{Looks, MotionHook, MotionHooks};
 use super::loads::Loads;
 use super::marks::Marks;
-use super::process::{self, Ended};
+use super::process;
+use super::remote::{self, Arrived, Place, RemotePort};
 use super::snapshots::{Asker, Picture, Snapshots};
 use super::sprites::{Keyframe, NoSprite, Sprite, Sprites};
 use super::states::{Counts, States};
@@ -54,12 +56,26 @@ const FFMPEG_WAIT: Duration = Duration::from_secs(25);
 const FFMPEG_LOOK_EVERY: Duration = Duration::from_millis(10);
 /// The encoder that is built in.
 const OPENH264: &str = "openh264";
+/// Where workers are of other machines alone, one that has gone may be back within this time: then nobody is told that there is none.
+const AWAY_AFTER: Duration = Duration::from_secs(2);
 /// One that has lasted this long was all right.
 const LASTED: Duration = Duration::from_secs(30);
 
 /// Flags of a worker: the path of an `ffmpeg`, and the encoder of it that is used.
-const WITH_FFMPEG: &str = "--ffmpeg";
-const WITH_ENCODER: &str = "--encoder";
+const WITH_FFMPEG: &str = "--with-ffmpeg";
+const WITH_ENCODER: &str = "--with-encoder";
+
+/// Where workers are.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Where {
+    /// On this machine.
+    #[default]
+    Local,
+    /// On other machines.
+    Remote,
+    /// On another machine as long as one of there has come, else on this one.
+    Any,
+}
 
 /// What is run as a worker.
 #[derive(Clone, Debug)]
@@ -77,6 +93,11 @@ pub struct Workers(Arc<Shared>);
 pub(crate) struct Shared {
     runtime: Handle,
     program: Program,
+    whence: Where,
+    /// The worker of another machine.
+    pub(crate) remote: Place,
+    /// What is known of the worker that there is, or was last.
+    maker: Mutex<Maker>,
     /// The application that publishers name.
     app: String,
     jobs: JobKey,
@@ -108,21 +129,34 @@ pub(crate) struct Shared {
     has_trouble: AtomicBool,
 }
 
+/// What is known of a worker.
+#[derive(Clone, Debug, Default)]
+struct Maker {
+    capacity: Capacity,
+    encoder: String,
+    no_ffmpeg: String,
+}
+
 impl Workers {
     /// Whose jobs have tokens of this key, and which fetch images where `guard` lets them.
     pub fn new(
         runtime: Handle,
-        program: Program,
+        (program, whence): (Program, Where),
         app: String,
         key: [u8; JOB_KEY_BYTES],
         guard: Guard,
         encoder: Option<EncoderName>,
     ) -> Self {
+        let of_here = if whence == Where::Remote { String::new() } else { encoder_name(encoder) };
+        let maker = Maker { encoder: of_here, ..Maker::default() };
         Self(Arc::new(Shared {
             ffmpeg: OnceLock::new(),
             encoder,
             runtime,
             program,
+            whence,
+            remote: Place::default(),
+            maker: Mutex::new(maker),
             app,
             jobs: JobKey::new(key),
             addresses: OnceLock::new(),
@@ -152,9 +186,17 @@ impl Workers {
         self.0.notify.notify_one();
     }
 
-    /// Says which `ffmpeg` may be used, or why none: once. No worker is started before that.
+    /// Takes workers of other machines at this port from here on.
+    pub fn listen(&self, port: RemotePort) {
+        self.0.runtime.spawn(remote::listen(Arc::clone(&self.0), port));
+        if self.0.whence == Where::Remote {
+            // That there is none is said before anybody asks.
+            self.0.keep();
+        }
+    }
+
+    /// Says which `ffmpeg` of this machine may be used, or why none: once. No worker is started here before that.
     pub fn equip(&self, found: Result<Installed, NoFfmpeg>) {
-        let beside = found.as_ref().ok().map(|found| Beside { h264: found.h264, hevc: found.hevc, av1: found.av1 });
         match &found {
             Ok(Installed { program, h264, hevc, av1 }) => {
                 tracing::info!(program = %program.display(), h264, hevc, av1, "ffmpeg decodes beside OpenH264");
@@ -162,7 +204,9 @@ impl Workers {
             Err(why) => tracing::info!(%why, "no ffmpeg is used: streams that are not H.264 have no renditions"),
         }
         let _ = self.0.ffmpeg.set(found);
-        beside.unwrap_or_default().set();
+        if self.0.remote.serving().is_none() {
+            self.0.is_of_here();
+        }
         self.0.notify.notify_one();
     }
 
@@ -209,6 +253,7 @@ impl Workers {
         let wanted: usize = self.0.wanted().values().map(Vec::len).sum();
         let (_, watched) = self.0.watches().counts();
         let (decoded_fps, behind_ms) = self.0.loads().sum(Instant::now());
+        let Maker { capacity, encoder, no_ffmpeg } = self.0.maker().clone();
         WorkerLoad {
             renditions: self.0.started.load(Ordering::Relaxed) as u64,
             renditions_wanted: wanted as u64,
@@ -217,12 +262,13 @@ impl Workers {
             behind_ms,
             shed: self.0.states().counts().shed,
             restarts: self.0.restarts.load(Ordering::Relaxed),
-            decodes: Self::decodes(),
-            encoder: self.0.encoder.map_or_else(|| OPENH264.to_owned(), |encoder| format!("ffmpeg:{encoder}")),
-            no_ffmpeg: match self.0.ffmpeg.get() {
-                Some(Err(why)) => why.to_string(),
-                _ => String::new(),
-            },
+            decodes: decodes(Beside::get()),
+            encoder,
+            no_ffmpeg,
+            remote: self.0.remote.serving().unwrap_or_default(),
+            cores: u64::from(capacity.cores),
+            decode_mb_s: capacity.decode_mb_s as u64,
+            encode_mb_s: capacity.encode_mb_s as u64,
         }
     }
 
@@ -233,12 +279,6 @@ impl Workers {
         self.0.notify.notify_one();
         self.0.keep();
         Some(Watching { shared: Arc::clone(&self.0), stream: stream.clone(), number })
-    }
-
-    fn decodes() -> Vec<String> {
-        let beside = Beside::get();
-        let all = [("h264", true), ("h264_any", beside.h264), ("hevc", beside.hevc), ("av1", beside.av1)];
-        all.into_iter().filter(|(_, is)| *is).map(|(name, _)| name.to_owned()).collect()
     }
 
     /// OpenMetrics text, without its end.
@@ -268,6 +308,39 @@ impl Workers {
              millstream_motion_streams{{state=\"wanted\"}} {watches_wanted}\n\
              millstream_motion_streams{{state=\"watched\"}} {watched}\n"
         )
+    }
+}
+
+/// What a worker with an `ffmpeg` is started with.
+pub(crate) fn arguments_of(ffmpeg: Option<&Installed>, encoder: Option<EncoderName>) -> Vec<OsString> {
+    let Some(found) = ffmpeg else { return Vec::new() };
+    let mut all = vec![OsString::from(WITH_FFMPEG), found.program.clone().into_os_string()];
+    if let Some(encoder) = encoder {
+        all.extend([OsString::from(WITH_ENCODER), OsString::from(encoder.as_str())]);
+    }
+    all
+}
+
+/// Codecs in the API's words.
+pub(crate) fn decodes(beside: Beside) -> Vec<String> {
+    let all = [("h264", true), ("h264_any", beside.h264), ("hevc", beside.hevc), ("av1", beside.av1)];
+    all.into_iter().filter(|(_, is)| *is).map(|(name, _)| name.to_owned()).collect()
+}
+
+/// Encoders in the API's words.
+pub(crate) fn encoder_name(encoder: Option<EncoderName>) -> String {
+    encoder.map_or_else(|| OPENH264.to_owned(), |encoder| format!("ffmpeg:{encoder}"))
+}
+
+/// Why no `ffmpeg` is used; empty: one is, or it is not known yet.
+pub(crate) fn no_ffmpeg(found: Option<&Result<Installed, NoFfmpeg>>) -> String {
+    found.and_then(|found| found.as_ref().err()).map(NoFfmpeg::to_string).unwrap_or_default()
+}
+
+impl Installed {
+    /// What a worker with it decodes.
+    pub(crate) fn beside(&self) -> Beside {
+        Beside { h264: self.h264, hevc: self.hevc, av1: self.av1 }
     }
 }
 
@@ -339,49 +412,110 @@ impl Transcoder for Workers {
     }
 }
 
-/// Keeps a worker for as long as the process runs.
+/// Keeps a worker for as long as the process runs: one of another machine while there is one, where that may be.
 async fn keep_worker(shared: Arc<Shared>) {
     let until = Instant::now() + FFMPEG_WAIT;
-    while shared.ffmpeg.get().is_none() && Instant::now() < until {
+    let is_equipped = || shared.whence == Where::Remote || shared.ffmpeg.get().is_some();
+    // No worker begins that does not know which ports it may connect to.
+    while !(is_equipped() && shared.addresses.get().is_some()) && Instant::now() < until {
         tokio::time::sleep(FFMPEG_LOOK_EVERY).await;
     }
     let mut backoff = Backoff::new(RESTART_LEAST, RESTART_MOST, u64::from(std::process::id()));
     loop {
         let (begun, mut was_ready) = (Instant::now(), false);
-        let ended = process::run(&shared, &shared.program, &mut was_ready).await;
+        let far = if shared.whence == Where::Remote { Some(shared.awaited().await) } else { shared.remote.take() };
+        let is_far = far.is_some();
+        let ended = match far {
+            Some(arrived) => {
+                let ended = process::run_far(&shared, arrived, &mut was_ready).await;
+                shared.remote.left();
+                ended
+            }
+            None => process::run(&shared, &shared.program, &mut was_ready).await,
+        };
         shared.snapshots().forget_requests();
         shared.sprites().forget_request();
         shared.watches().forget();
-        if matches!(ended, Ended::Hooks) {
-            // It was not one that may run their code.
-            shared.changes(|states, _| states.worker_gone(Instant::now()));
-            tracing::info!(why = %ended, "another worker is started");
+        shared.changes(|states, _| states.worker_gone(Instant::now()));
+        if ended.is_meant() {
+            tracing::info!(why = %ended, "another worker takes over");
             continue;
         }
         shared.restarts.fetch_add(1, Ordering::Relaxed);
+        if is_far {
+            tracing::warn!(why = %ended, "the worker of another machine is away");
+            continue;
+        }
         if was_ready && begun.elapsed() >= LASTED {
             backoff.reset();
         }
-        shared.changes(|states, _| states.worker_gone(Instant::now()));
         let wait = backoff.next_wait();
         tracing::warn!(why = %ended, again_in_ms = wait.as_millis() as u64, "worker ended; another one is started");
-        tokio::time::sleep(wait).await;
+        let _ = tokio::time::timeout(wait, shared.remote.arrives()).await;
     }
 }
 
 impl Shared {
-    /// What a worker is started with beside its own arguments.
+    /// What a worker of this machine is started with beside its own arguments.
     pub(crate) fn ffmpeg_arguments(&self) -> Vec<OsString> {
-        let Some(Ok(found)) = self.ffmpeg.get() else { return Vec::new() };
-        let mut all = vec![OsString::from(WITH_FFMPEG), found.program.clone().into_os_string()];
-        if let Some(encoder) = self.encoder {
-            all.extend([OsString::from(WITH_ENCODER), OsString::from(encoder.as_str())]);
+        arguments_of(self.ffmpeg.get().and_then(|found| found.as_ref().ok()), self.encoder)
+    }
+
+    /// A worker of another machine, once one has come. Until then renditions are told not to be made, but for a moment at first.
+    async fn awaited(&self) -> Arrived {
+        let mut is_told = false;
+        loop {
+            if let Some(arrived) = self.remote.take() {
+                return arrived;
+            }
+            if is_told {
+                self.remote.arrives().await;
+            } else if tokio::time::timeout(AWAY_AFTER, self.remote.arrives()).await.is_err() {
+                is_told = true;
+                tracing::warn!("no worker of another machine is here: renditions, snapshots and motion wait for one");
+                self.changes(|states, _| {
+                    states.worker_awaited();
+                    Vec::new()
+                });
+            }
         }
-        all
+    }
+
+    fn maker(&self) -> MutexGuard<'_, Maker> {
+        self.maker.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What is decoded and encoded is what this machine can.
+    pub(crate) fn is_of_here(&self) {
+        let found = self.ffmpeg.get();
+        found.and_then(|found| found.as_ref().ok()).map(Installed::beside).unwrap_or_default().set();
+        let encoder = if self.whence == Where::Remote { String::new() } else { encoder_name(self.encoder) };
+        *self.maker() = Maker { encoder, no_ffmpeg: no_ffmpeg(found), ..Maker::default() };
+    }
+
+    /// It is what that worker can.
+    pub(crate) fn is_of(&self, arrived: &Arrived) {
+        let skills = &arrived.skills;
+        Beside { h264: skills.h264_any, hevc: skills.hevc, av1: skills.av1 }.set();
+        let (encoder, no_ffmpeg) = (skills.encoder.clone(), skills.no_ffmpeg.clone());
+        *self.maker() = Maker { encoder, no_ffmpeg, ..Maker::default() };
+    }
+
+    /// The ports that workers connect to, once they are known.
+    pub(crate) fn ports(&self) -> Option<Vec<u16>> {
+        self.addresses.get().map(Addresses::ports)
+    }
+
+    /// The same, for a worker that has reached this machine at that address.
+    pub(crate) fn ports_for(&self, reached: std::net::IpAddr) -> Result<Vec<u16>, GreetingError> {
+        match self.addresses.get().and_then(|addresses| addresses.out_of_reach(reached)) {
+            Some(at) => Err(GreetingError::Loopback(at.to_string())),
+            None => Ok(self.ports().unwrap_or_default()),
+        }
     }
 
     /// From here on there is a worker.
-    fn keep(self: &Arc<Self>) {
+    pub(crate) fn keep(self: &Arc<Self>) {
         if self.kept.set(()).is_ok() {
             self.runtime.spawn(keep_worker(Arc::clone(self)));
         }
@@ -507,7 +641,8 @@ impl Shared {
     }
 
     /// A worker takes orders.
-    pub(crate) fn worker_is_ready(&self) {
+    pub(crate) fn worker_is_ready(&self, capacity: Capacity) {
+        self.maker().capacity = capacity;
         self.changes(|states, _| {
             states.worker_ready();
             Vec::new()
@@ -541,13 +676,13 @@ impl Shared {
     }
 
     /// What a worker that has been told that much is to be told now, and when there may be more.
-    pub(crate) fn orders(self: &Arc<Self>, told: &mut Told, key: Option<&HookKey>) -> (Vec<Due>, Option<Instant>) {
+    pub(crate) fn orders(self: &Arc<Self>, told: &mut Told, way: Way) -> (Vec<Due>, Option<Instant>) {
         match self.addresses.get() {
             Some(addresses) => {
-                let at = At { addresses, app: &self.app, jobs: &self.jobs, marks: &self.marks };
+                let at = At { addresses, app: &self.app, jobs: &self.jobs, marks: &self.marks, way };
                 let plain = |order| Due::Order(Box::new(order), Bytes::new());
                 let with = |(order, payload)| Due::Order(Box::new(order), payload);
-                let introduction = addresses.introduction().filter(|_| told.begin());
+                let introduction = addresses.introduction(way).filter(|_| told.begin());
                 let mut orders: Vec<_> = introduction.map(plain).into_iter().collect();
                 let (of_renditions, look_at) = told.orders(&self.wanted(), &at, Instant::now());
                 orders.extend(of_renditions.into_iter().map(with));
@@ -560,8 +695,7 @@ impl Shared {
                 let fetch_at = self.fetch_images();
                 orders.extend(self.snapshots().requests().into_iter().map(picture).map(plain));
                 orders.extend(self.sprites().order().map(with));
-                let hooks_of = |stream: &Id| key.map(|_| self.hooks_of(stream)).unwrap_or_default();
-                let (watches, watch_at) = self.watches().orders(Instant::now(), hooks_of);
+                let (watches, watch_at) = self.watches().orders(Instant::now(), |stream| self.hooks_of(stream));
                 orders.extend(watches.into_iter().map(|order| match order {
                     WatchOrder::Watch(watch, stream, motion, hooks) => {
                         let source = SecretUrl::new(at.stream(&stream));
@@ -629,7 +763,12 @@ impl Due {
             None => None,
         };
         let sealed = sealed.filter(|sealed| sealed.len() <= PAYLOAD_BYTES_MAX);
-        if sealed.is_none() {
+        if key.is_none() {
+            tracing::error!(
+                hook = ?of,
+                "its code goes to no worker of another machine without TLS, so it cannot look for motion: let transcode.worker_url begin with tls://"
+            );
+        } else if sealed.is_none() {
             tracing::warn!(
                 hook = ?of,
                 "its compiled form is not kept here, or is larger than 16 MiB: it cannot look for motion"

@@ -1,11 +1,13 @@
 //! What a node and its worker say to each other over the worker's standard input and output. Before it: the node's supervisor, which writes
-//! [`Order`]s; after it: the worker's jobs, whose [`Report`]s go the other way.
+//! [`Order`]s; after it: the worker's jobs, whose [`Report`]s go the other way. A worker of another machine has a connection in between, which begins with
+//! [`Greeting`]s.
 //!
 //! A message is a JSON header and a payload, each behind its length ([`frame`]). Fields are only added, each with a default; a message or a
 //! word that is not known becomes `Unknown` and costs no more than itself. Addresses hold tokens, so they are [`SecretUrl`]s.
 mod capacity;
 mod encoder;
 mod frame;
+mod greeting;
 mod hook;
 mod marks;
 mod motion;
@@ -16,6 +18,7 @@ mod tests;
 pub use capacity::{Capacity, macroblocks};
 pub use encoder::{EncoderName, NoEncoder};
 pub use frame::{FrameError, HEADER_BYTES_MAX, Message, PAYLOAD_BYTES_MAX, Reader, encode};
+pub use greeting::{GREETING_BYTES_MAX, Greeting, Hello, Skills, WHY_CHARS_MAX};
 pub use hook::{HookKey, HookSpec, HookTally, HookUse};
 pub use marks::{Image, JPEG_BEGINS, Marks, PNG_BEGINS, Text};
 pub use motion::{Change, MotionSettings, Region, WhyEnded};
@@ -147,6 +150,8 @@ pub enum Order {
         /// The hook.
         hook: u64,
     },
+    /// Say that you are there: [`Report::Pong`] answers. Told to workers of other machines, every few seconds.
+    Ping,
     /// A newer order than this version knows.
     #[serde(other)]
     Unknown,
@@ -329,6 +334,8 @@ pub enum Report {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         error: Option<String>,
     },
+    /// The answer to [`Order::Ping`].
+    Pong,
     /// A newer report than this version knows.
     #[serde(other)]
     Unknown,

@@ -46,20 +46,20 @@ pub enum RunError {
 }
 
 /// The worker's process: limits itself, then takes orders until its input ends; text is drawn with these fonts, whose files are open, and what is not
-/// decoded here, or is to be encoded by another encoder, goes to children of an `ffmpeg`. The kernel ends it with the *thread* that started it
-/// (`PR_SET_PDEATHSIG`), so that has to be one that lives as long as the node.
+/// decoded here, or is to be encoded by another encoder, goes to children of an `ffmpeg`. It connects to these ports alone, or to any where none is given. The
+/// kernel ends it with the *thread* that started it (`PR_SET_PDEATHSIG`), so that has to be one that lives as long as the node.
 ///
 /// # Errors
 /// See [`RunError`]. When this returns, the process is to end: threads may still be at work.
 pub fn run(
     input: impl Read,
     output: impl Write + Send + 'static,
-    fonts: Fonts,
+    (fonts, ports): (Fonts, &[u16]),
     ffmpeg: Option<&FfmpegSettings>,
 ) -> Result<(), RunError> {
     let ffmpeg = started(ffmpeg)?;
     // Before there is any other thread: what is set for a thread holds for those that it starts.
-    let sandbox = sandbox::enter(Code::Own);
+    let sandbox = sandbox::enter(Code::Own, ports);
     serve_with(input, output, sandbox, (fonts, ffmpeg), Seeing::default())
 }
 
@@ -76,12 +76,12 @@ fn started(settings: Option<&FfmpegSettings>) -> Result<Option<Ffmpeg>, RunError
 pub fn run_with_hooks(
     input: impl Read,
     output: impl Write + Send + 'static,
-    fonts: Fonts,
+    (fonts, ports): (Fonts, &[u16]),
     ffmpeg: Option<&FfmpegSettings>,
     eyes: impl FnOnce() -> Option<Arc<dyn Eyes>>,
 ) -> Result<(), RunError> {
     let ffmpeg = started(ffmpeg)?;
-    let sandbox = sandbox::enter(Code::OfHooks);
+    let sandbox = sandbox::enter(Code::OfHooks, ports);
     serve_with(input, output, sandbox, (fonts, ffmpeg), Seeing(eyes()))
 }
 
@@ -254,6 +254,7 @@ impl Worker {
                 self.hooks.insert(hook, loaded);
             }
             Order::Unhook { hook } => drop(self.hooks.remove(&hook)),
+            Order::Ping => self.reporter.tell(Report::Pong),
             Order::Unknown => tracing::warn!("an order of a newer version"),
         }
     }

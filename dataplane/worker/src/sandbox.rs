@@ -10,7 +10,10 @@ use std::collections::BTreeMap;
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use landlock::{ABI, Access as _, AccessFs, AccessNet, Ruleset, RulesetAttr as _, RulesetError, RulesetStatus};
+use landlock::{
+    ABI, Access as _, AccessFs, AccessNet, NetPort, Ruleset, RulesetAttr as _, RulesetCreatedAttr as _, RulesetError,
+    RulesetStatus,
+};
 use rustix::process::{Resource, Rlimit, Signal, getrlimit, nice, set_parent_process_death_signal, setrlimit};
 use seccompiler::{
     BpfProgram, SeccompAction, SeccompCmpArgLen as Length, SeccompCmpOp as Op, SeccompCondition as Condition,
@@ -40,6 +43,9 @@ const ADDRESS_SPACE_WITH_HOOKS_MAX: u64 = ADDRESS_SPACE_BYTES_MAX + HOOKS_MAX * 
 /// Sockets, and three pipes for each child of `ffmpeg`.
 const FILES_MAX: u64 = 4096;
 
+/// What of a socket's type says which it is: the rest are flags.
+const SOCKET_KIND: u64 = 0xF;
+
 static ENTERED: AtomicBool = AtomicBool::new(false);
 
 /// Which code the process may run.
@@ -51,14 +57,15 @@ pub(crate) enum Code {
     OfHooks,
 }
 
-/// Limits this process, and says what is in force. To be called before there is a second thread.
-pub(crate) fn enter(code: Code) -> Sandbox {
+/// Limits this process, and says what is in force. It connects to these TCP ports alone, or to any where none is given. To be called before there is a second
+/// thread.
+pub(crate) fn enter(code: Code, ports: &[u16]) -> Sandbox {
     // Dies with the node, whatever it does at that moment.
     warn("dying with the node", &set_parent_process_death_signal(Some(Signal::KILL)));
     warn("a lower priority", &nice(NICE));
     let limits = warn("limits", &limit(code));
     ENTERED.store(limits, Ordering::Relaxed);
-    let files = no_files();
+    let files = confine(ports);
     let landlock = warn("landlock", &files) && files.unwrap_or_default();
     // The filters set it as well; a kernel without them has it all the same.
     let no_new_privs = warn("no new privileges", &rustix::thread::set_no_new_privs(true));
@@ -107,10 +114,17 @@ fn set(resource: Resource, current: u64, maximum: u64) -> io::Result<()> {
     Ok(setrlimit(resource, limit)?)
 }
 
-/// No file can be opened, and no TCP port be listened at. Whether this kernel sees to it.
-fn no_files() -> Result<bool, RulesetError> {
-    let ruleset =
-        Ruleset::default().handle_access(AccessFs::from_all(ABI::V5))?.handle_access(AccessNet::BindTcp)?.create()?;
+/// No file can be opened, no TCP port be listened at, and none but these be connected to. Whether this kernel sees to it; for ports it has to be 6.7 or newer.
+fn confine(ports: &[u16]) -> Result<bool, RulesetError> {
+    let mut ruleset =
+        Ruleset::default().handle_access(AccessFs::from_all(ABI::V5))?.handle_access(AccessNet::BindTcp)?;
+    if !ports.is_empty() {
+        ruleset = ruleset.handle_access(AccessNet::ConnectTcp)?;
+    }
+    let mut ruleset = ruleset.create()?;
+    for port in ports {
+        ruleset = ruleset.add_rule(NetPort::new(*port, AccessNet::ConnectTcp))?;
+    }
     let status = ruleset.restrict_self()?;
     Ok(status.ruleset != RulesetStatus::NotEnforced)
 }
@@ -231,7 +245,16 @@ fn refused() -> Result<Rules, Box<dyn std::error::Error>> {
     #[cfg(target_arch = "x86_64")]
     rules.insert(libc::SYS_open, writes(1)?);
     let other = |family: i32| Condition::new(0, Length::Dword, Op::Ne, family as u64);
-    rules.insert(libc::SYS_socket, vec![Rule::new(vec![other(libc::AF_INET)?, other(libc::AF_INET6)?])?]);
+    // Streams alone, and TCP: what Landlock says of ports holds for that.
+    let kind = |kind: i32| Condition::new(1, Length::Dword, Op::MaskedEq(SOCKET_KIND), kind as u64);
+    let multipath = Condition::new(2, Length::Dword, Op::Eq, libc::IPPROTO_MPTCP as u64)?;
+    let sockets = [
+        vec![other(libc::AF_INET)?, other(libc::AF_INET6)?],
+        vec![kind(libc::SOCK_DGRAM)?],
+        vec![kind(libc::SOCK_RAW)?],
+        vec![multipath],
+    ];
+    rules.insert(libc::SYS_socket, sockets.into_iter().map(Rule::new).collect::<Result<_, _>>()?);
     Ok(rules)
 }
 
@@ -264,12 +287,19 @@ mod tests {
     fn inside() {
         let Ok(last) = std::env::var(INSIDE) else { return };
         let hooks = last == "hooks";
-        let sandbox = super::enter(if hooks { super::Code::OfHooks } else { super::Code::Own });
+        let port: u16 = std::env::var("PORT").unwrap().parse().unwrap();
+        let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
+        let mut numbers =
+            release.split(|char: char| !char.is_ascii_digit()).map(|digits| digits.parse::<u32>().unwrap());
+        let knows_ports = (numbers.next(), numbers.next()) >= (Some(6), Some(7));
+        let sandbox = super::enter(if hooks { super::Code::OfHooks } else { super::Code::Own }, &[port]);
         super::make_room(3, 2, usize::from(hooks));
         assert!(sandbox.no_new_privs && sandbox.seccomp && sandbox.limits, "{sandbox:?}");
         std::thread::spawn(|| vec![1_u8; 300 << 20].iter().map(|byte| u64::from(*byte)).sum::<u64>()).join().unwrap();
-        let port = std::env::var("PORT").unwrap();
-        std::net::TcpStream::connect(format!("127.0.0.1:{port}")).unwrap();
+        std::net::TcpStream::connect(("127.0.0.1", port)).unwrap();
+        let elsewhere = std::net::TcpStream::connect(("127.0.0.1", port.wrapping_add(1).max(1))).unwrap_err().kind();
+        assert_eq!(elsewhere == std::io::ErrorKind::PermissionDenied, sandbox.landlock && knows_ports, "{elsewhere:?}");
+        assert!(std::net::UdpSocket::bind("127.0.0.1:0").is_err());
         assert!(std::net::TcpListener::bind("127.0.0.1:0").is_err());
         assert!(std::fs::write("/tmp/millstream-sandbox", b"x").is_err());
         assert_eq!(std::fs::read("/etc/hostname").is_err(), sandbox.landlock);

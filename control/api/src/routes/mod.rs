@@ -49,6 +49,7 @@ pub mod tls;
 pub mod tokens;
 pub mod videostream;
 pub mod webhooks;
+pub mod workers;
 
 /// Every route, and the document that describes them.
 pub fn router(api: Api) -> Router {
@@ -79,6 +80,7 @@ pub fn router(api: Api) -> Router {
         .routes(routes!(clips::read))
         .routes(routes!(by_hand::start, by_hand::stop))
         .routes(routes!(nodes::nodes))
+        .routes(routes!(workers::workers))
         .routes(routes!(tokens::list, tokens::create))
         .routes(routes!(tokens::read, tokens::remove))
         .routes(routes!(webhooks::read, webhooks::update, webhooks::remove))

@@ -27,6 +27,7 @@ fn every_operation_is_described_with_all_that_it_may_answer() {
         "/api/v1/streams/{id}/recording",
         "/api/v1/events",
         "/api/v1/nodes",
+        "/api/v1/workers",
         "/api/v1/tokens",
         "/api/v1/audit",
         "/api/v1/config",

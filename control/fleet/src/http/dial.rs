@@ -26,15 +26,27 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connected for S {}
 /// Connects to `host`, which is told of as `to`, where the guard allows it. Whoever is `trusted` vouches for its certificate; `None`: the machine's
 /// authorities.
 pub async fn dial(
+    at: (&str, u16),
+    secure: bool,
+    to: &str,
+    by: (&Guard, Option<&Authorities>),
+) -> Result<Box<dyn Connected>, AskError> {
+    Ok(dial_and_see(at, secure, to, by).await?.0)
+}
+
+/// The same, and the address that was reached.
+pub async fn dial_and_see(
     (host, port): (&str, u16),
     secure: bool,
     to: &str,
     (guard, trusted): (&Guard, Option<&Authorities>),
-) -> Result<Box<dyn Connected>, AskError> {
+) -> Result<(Box<dyn Connected>, SocketAddr), AskError> {
     let socket = reach(to, &resolve((host, port), guard).await?).await?;
+    let reached = socket.peer_addr().map_err(|error| AskError::Connect(to.to_owned(), error.to_string()))?;
     // Small messages, answered at once.
     let _ = socket.set_nodelay(true);
-    if secure { encrypted(host, to, socket, trusted).await } else { Ok(Box::new(socket)) }
+    let socket = if secure { encrypted(host, to, socket, trusted).await? } else { Box::new(socket) };
+    Ok((socket, reached))
 }
 
 /// The addresses of a host that may be connected to.

@@ -13,7 +13,7 @@ use super::record::Deliver;
 use super::values::{self, AuthPreset, Format, Role};
 use super::{SHORT_NAMES, stream_fields};
 use crate::layers::Layers;
-use crate::settings::transcode::ffmpeg_text;
+use crate::settings::transcode::{ffmpeg_text, place_text};
 pub(crate) use written::{file, markdown, shown};
 
 /// What a setting may be. The words are those of the error that a wrong value gets.
@@ -647,6 +647,27 @@ pub(crate) const ROWS: &[Row] = &[
         "What renditions are encoded with: the built-in encoder, or one of ffmpeg, which the server then does not start without.",
         |l| l.transcode.encoder.map_or_else(|| "openh264".to_owned(), |encoder| format!("ffmpeg:{encoder}")).into(),
     ),
+    Row::new(
+        ("transcode", "worker"),
+        Choice("local, remote, any"),
+        "Where renditions, snapshots and motion are made. local: by a process of this machine. remote: by `millstream worker` on another machine, and by nobody \
+         while none is connected. any: by one of another machine while there is one, else by a process of this one.",
+        |l| place_text(l.transcode.worker).into(),
+    ),
+    Row::new(
+        ("transcode", "worker_listen"),
+        Text("address"),
+        "Where workers of other machines connect to, unless worker is local. They connect to the ports of [http] and [rtmp] as well.",
+        |l| l.transcode.workers_come_to().to_string().into(),
+    ),
+    Row::new(
+        ("transcode", "worker_url"),
+        Text("tcp://HOST:PORT or tls://HOST:PORT"),
+        "Where workers of other machines are told to connect to; unset: tcp:// and the address of the interface that leads out. With tls:// that port has TLS, by \
+         the certificates of [tls], one of which is for HOST; without it workers are given no motion hooks.",
+        |l| l.transcode.worker_url.clone().map_or(Value::Null, Value::from),
+    )
+    .example("tls://node1.example.org:8082"),
     Row::new(
         ("motion", "keyframes_only"),
         Bool,

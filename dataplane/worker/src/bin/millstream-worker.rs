@@ -21,7 +21,7 @@ fn run() -> Result<(), Box<dyn std::error::Error>> {
         encoder,
         own_arguments: Vec::new(),
     });
-    Ok(millstream_worker::run(std::io::stdin().lock(), std::io::stdout(), fonts, ffmpeg.as_ref())?)
+    Ok(millstream_worker::run(std::io::stdin().lock(), std::io::stdout(), (fonts, &[]), ffmpeg.as_ref())?)
 }
 
 fn main() -> ExitCode {

@@ -1,0 +1,162 @@
+//! What a worker of another machine asks control: whose it is. Before it: the operator's URL and token; after it: [`super::far`], which goes to the node that it is told.
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::AUTHORIZATION;
+use http::{HeaderMap, HeaderValue, StatusCode};
+use millstream_control_protocol::exchange::NodeId;
+use millstream_control_protocol::work::{Assignment, WorkPoll, WorkPush, WorkerStatus};
+use millstream_control_protocol::{PROTOCOL, understands};
+use millstream_fleet::backoff::Backoff;
+use millstream_fleet::http::client::{AskError, Connection};
+use millstream_fleet::http::guard::Guard;
+use millstream_fleet::http::url::Url;
+use millstream_fleet::limits::RECEIPT_BYTES_MAX;
+use millstream_proto::secret::Secret;
+use tokio::sync::watch;
+use tokio::time::sleep;
+
+/// How long control may keep a question waiting, and how long its answer may take beyond that.
+const WAIT: Duration = Duration::from_secs(8);
+const ANSWER_WAIT: Duration = Duration::from_secs(10);
+/// Control that is away is asked again after this long at first, and at most.
+const AGAIN_LEAST: Duration = Duration::from_millis(250);
+const AGAIN_MOST: Duration = Duration::from_secs(5);
+/// Characters of what control says, as it is logged.
+const SAID_CHARS_MAX: usize = 300;
+
+/// Where control is, and what a worker shows it.
+#[derive(Clone, Debug)]
+pub struct LinkTo {
+    /// Control's URL.
+    pub url: Url,
+    /// The token in control's `worker-token` file.
+    pub token: Secret,
+}
+
+/// Why control gives no answer.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+enum LinkFailure {
+    #[error(transparent)]
+    Away(#[from] AskError),
+    #[error("{0} refuses this worker's token: give it the content of control's worker-token file (--token-file)")]
+    Token(String),
+    #[error("{0} knows no workers of other machines: is it a millstream control, and of a release that does?")]
+    Unknown(String),
+    #[error("{0} says: {1}")]
+    Says(String, String),
+    #[error("{0} answers what is no message of the link")]
+    Language(String),
+}
+
+/// What a worker tells control of itself: written by [`super::far`].
+#[derive(Debug, Default)]
+pub(crate) struct Telling(Mutex<(String, WorkerStatus)>);
+
+impl Telling {
+    pub(crate) fn new(status: WorkerStatus) -> Self {
+        Self(Mutex::new((String::new(), status)))
+    }
+
+    /// The node that it works for, and what keeps it from that.
+    pub(crate) fn set(&self, serving: &str, trouble: String) {
+        let mut told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        serving.clone_into(&mut told.0);
+        told.1.trouble = trouble;
+    }
+
+    fn get(&self) -> (String, WorkerStatus) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// Asks control for as long as the process runs, and tells what it answers. While it is away, what it said last stays.
+pub(crate) async fn follow(
+    to: &LinkTo,
+    worker: NodeId,
+    telling: &Telling,
+    assigned: &watch::Sender<Option<Assignment>>,
+) {
+    let mut connection: Option<Connection> = None;
+    let mut backoff = Backoff::new(AGAIN_LEAST, AGAIN_MOST, worker.run);
+    let mut trouble: Option<LinkFailure> = None;
+    let mut is_first = true;
+    let mut told = String::new();
+    loop {
+        let (serving, status) = telling.get();
+        let wait_ms = WAIT.as_millis() as u32;
+        let poll =
+            WorkPoll { protocol: PROTOCOL, worker: worker.clone(), wait_ms, assigned: told.clone(), serving, status };
+        match ask(to, &mut connection, &poll).await {
+            Ok(push) => {
+                backoff.reset();
+                if trouble.take().is_some() {
+                    tracing::info!(control = %to.url, "control is back");
+                } else if std::mem::take(&mut is_first) {
+                    tracing::info!(control = %to.url, "control is reached");
+                }
+                if !understands(push.protocol) {
+                    tracing::warn!(
+                        protocol = push.protocol,
+                        ours = PROTOCOL,
+                        "control is more than one release apart: upgrade the older of the two"
+                    );
+                }
+                let node = push.assignment.as_ref().map(|assignment| assignment.node.clone()).unwrap_or_default();
+                if node != told && node.is_empty() {
+                    tracing::info!("no node wants a worker that has none: this one waits");
+                }
+                told = node;
+                assigned.send_replace(push.assignment);
+            }
+            Err(error) => {
+                connection = None;
+                if trouble.as_ref() != Some(&error) {
+                    tracing::warn!(%error, "control gives no answer; what is being made goes on, and it is asked again");
+                    trouble = Some(error);
+                }
+                sleep(backoff.next_wait()).await;
+            }
+        }
+    }
+}
+
+async fn ask(to: &LinkTo, kept: &mut Option<Connection>, poll: &WorkPoll) -> Result<WorkPush, LinkFailure> {
+    let (name, url) = (to.url.to_string(), to.url.below("/link/v1/work"));
+    let language = || LinkFailure::Language(name.clone());
+    let body: Bytes = serde_json::to_vec(poll).map_err(|_| language())?.into();
+    let mut bearer = HeaderValue::from_str(&format!("Bearer {}", to.token.expose()))
+        .map_err(|_| LinkFailure::Token(name.clone()))?;
+    bearer.set_sensitive(true);
+    let headers = HeaderMap::from_iter([(AUTHORIZATION, bearer)]);
+    let mut old = kept.take().filter(Connection::is_open);
+    let reply = loop {
+        let was_used = old.is_some();
+        let mut connection = match old.take() {
+            Some(connection) => connection,
+            None => Connection::open(&url, &Guard::Open).await?,
+        };
+        let asked = connection.post(&url, headers.clone(), body.clone(), WAIT + ANSWER_WAIT, RECEIPT_BYTES_MAX);
+        match asked.await {
+            Ok(reply) => {
+                *kept = Some(connection);
+                break reply;
+            }
+            // The other side may have closed it just when we began to use it again.
+            Err(AskError::Broken(..)) if was_used => {}
+            Err(error) => return Err(error.into()),
+        }
+    };
+    let body = reply.body.unwrap_or_default();
+    match reply.status {
+        StatusCode::OK => serde_json::from_slice(&body).map_err(|_| language()),
+        StatusCode::UNAUTHORIZED => Err(LinkFailure::Token(name)),
+        StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED => Err(LinkFailure::Unknown(name)),
+        status => {
+            let said = String::from_utf8_lossy(&body);
+            let said: String = said.trim().chars().filter(|char| !char.is_control()).take(SAID_CHARS_MAX).collect();
+            Err(LinkFailure::Says(name, if said.is_empty() { format!("status {}", status.as_u16()) } else { said }))
+        }
+    }
+}
