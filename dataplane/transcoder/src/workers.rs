@@ -21,13 +21,14 @@ use millstream_proto::id::Id;
 use millstream_proto::sign::job::{JOB_KEY_BYTES, JobKey};
 use millstream_proto::watermark::Watermark;
 use millstream_worker::protocol::{
-    EncoderName, HookKey, HookUse, MotionSettings, Order, PAYLOAD_BYTES_MAX, QUALITY, Report, SecretUrl,
+    HookKey, HookUse, MotionSettings, Order, PAYLOAD_BYTES_MAX, QUALITY, Report, SecretUrl,
 };
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
 use tokio::sync::mpsc::Sender;
 
 use super::addresses::{Addresses, At};
+use super::encoder::EncoderChoice;
 use super::fetch::fetch;
 use super::ffmpeg::{Installed, NoFfmpeg};
 use super::hooks::{Looks, MotionHook, MotionHooks};
@@ -52,8 +53,6 @@ const SPRITE_WAIT: Duration = Duration::from_mins(2);
 /// What `ffmpeg` can is known within this time; and how often that is looked at.
 const FFMPEG_WAIT: Duration = Duration::from_secs(25);
 const FFMPEG_LOOK_EVERY: Duration = Duration::from_millis(10);
-/// The encoder that is built in.
-const OPENH264: &str = "openh264";
 /// One that has lasted this long was all right.
 const LASTED: Duration = Duration::from_secs(30);
 
@@ -102,8 +101,8 @@ pub(crate) struct Shared {
     loads: Mutex<Loads>,
     /// What was found of an `ffmpeg`, once it was looked for.
     ffmpeg: OnceLock<Result<Installed, NoFfmpeg>>,
-    /// What renditions are encoded with in place of OpenH264.
-    encoder: Option<EncoderName>,
+    /// What renditions are encoded with.
+    encoder: EncoderChoice,
     /// Whether anything is wrong with any rendition: looked at without the lock.
     has_trouble: AtomicBool,
 }
@@ -116,7 +115,7 @@ impl Workers {
         app: String,
         key: [u8; JOB_KEY_BYTES],
         guard: Guard,
-        encoder: Option<EncoderName>,
+        encoder: EncoderChoice,
     ) -> Self {
         Self(Arc::new(Shared {
             ffmpeg: OnceLock::new(),
@@ -218,7 +217,7 @@ impl Workers {
             shed: self.0.states().counts().shed,
             restarts: self.0.restarts.load(Ordering::Relaxed),
             decodes: Self::decodes(),
-            encoder: self.0.encoder.map_or_else(|| OPENH264.to_owned(), |encoder| format!("ffmpeg:{encoder}")),
+            encoder: self.0.encoder.to_string(),
             no_ffmpeg: match self.0.ffmpeg.get() {
                 Some(Err(why)) => why.to_string(),
                 _ => String::new(),
@@ -374,7 +373,7 @@ impl Shared {
     pub(crate) fn ffmpeg_arguments(&self) -> Vec<OsString> {
         let Some(Ok(found)) = self.ffmpeg.get() else { return Vec::new() };
         let mut all = vec![OsString::from(WITH_FFMPEG), found.program.clone().into_os_string()];
-        if let Some(encoder) = self.encoder {
+        if let Some(encoder) = self.encoder.of_ffmpeg() {
             all.extend([OsString::from(WITH_ENCODER), OsString::from(encoder.as_str())]);
         }
         all

@@ -2,7 +2,7 @@
 use std::path::PathBuf;
 
 use millstream_proto::network::Network;
-use millstream_transcoder::{EncoderName, FfmpegChoice};
+use millstream_transcoder::{EncoderChoice, FfmpegChoice, NoEncoder};
 
 /// The `[transcode]` table.
 #[derive(Clone, Debug, Default)]
@@ -13,8 +13,8 @@ pub(crate) struct TranscodeSettings {
     pub(crate) allow: Vec<Network>,
     /// Which `ffmpeg` decodes what OpenH264 does not.
     pub(crate) ffmpeg: FfmpegChoice,
-    /// What of it encodes renditions; `None`: OpenH264 does.
-    pub(crate) encoder: Option<EncoderName>,
+    /// What encodes renditions.
+    pub(crate) encoder: EncoderChoice,
 }
 
 /// `auto`, `off` or a path.
@@ -36,12 +36,7 @@ pub(crate) fn ffmpeg_text(choice: &FfmpegChoice) -> String {
     }
 }
 
-/// `openh264`, or `ffmpeg:` and the name of an encoder.
-pub(crate) fn encoder(text: &str) -> Result<Option<EncoderName>, String> {
-    if text == "openh264" {
-        return Ok(None);
-    }
-    let known = EncoderName::ALL.map(|name| format!(", ffmpeg:{name}")).concat();
-    let name = text.strip_prefix("ffmpeg:").and_then(|name| name.parse().ok());
-    name.map(Some).ok_or_else(|| format!("{text:?} is no encoder of renditions; give one of openh264{known}"))
+/// The name of an encoder.
+pub(crate) fn encoder(text: &str) -> Result<EncoderChoice, String> {
+    text.parse().map_err(|error: NoEncoder| error.to_string())
 }

@@ -3,7 +3,7 @@
 //! and moves nothing. Beside [`super`], which cuts all other streams.
 use std::sync::Arc;
 
-use millstream_proto::media::Track;
+use millstream_proto::media::{Codec, Frame, Track};
 
 use super::super::change::{Change, Guide, Session};
 use super::super::plans::SegmentPlans;
@@ -39,6 +39,14 @@ impl Packager {
         if let Some(guide) = self.guide.as_mut().filter(|guide| guide.newest_msn() != source.newest_msn()) {
             guide.clone_from(source);
         }
+    }
+
+    /// How much earlier than its stamp a frame is decoded, milliseconds, where its coding has no composition times, as AV1's: it comes with the time at
+    /// which it is shown, and its source's frames are decoded that much before that.
+    pub(super) fn left_out_delay_ms(&self, frame: &Frame, stamp_ms: u64) -> u64 {
+        let is_left_out = frame.track == Track::Video && !matches!(frame.codec, Codec::Avc | Codec::Hevc);
+        let guide = self.guide.as_ref().filter(|_| is_left_out);
+        guide.map_or(0, |guide| guide.delay_ms(stamp_ms).min(stamp_ms))
     }
 
     /// Whether a frame has a place: of a rendition that has yet to begin, or lost its place, only a picture that one can start at has.
