@@ -45,7 +45,7 @@ fn av1() -> f32 {
     let Ok(mut encoder) = Av1Encoder::new(settings) else { return 0.0 };
     let (begun, mut made) = (cpu(), 0);
     for n in 0..AV1_PICTURES {
-        let Some(picture) = pattern(AV1_SIZE, n) else { break };
+        let Some(picture) = drifting(AV1_SIZE, n) else { break };
         let Ok(units) = encoder.encode(&picture, n == 0) else { break };
         made += units.len() as u32;
     }
@@ -91,6 +91,17 @@ fn decode(units: &[Vec<u8>]) -> f32 {
     let begun = Instant::now();
     let pictures = units.iter().take_while(|unit| decoder.decode(unit).is_ok()).count();
     rate(pictures as u32, SIZE, begun.elapsed())
+}
+
+/// Smooth light that drifts under a little noise, as a camera has it: what takes an encoder of AV1 long is what it cannot foresee.
+fn drifting((width, height): (u32, u32), n: u32) -> Option<Picture> {
+    let wave = |at: u32| (at % 128).abs_diff(64);
+    let noise = |x: u32, y: u32| (x.wrapping_mul(2_654_435_761) ^ (y + n * 31).wrapping_mul(2_246_822_519)) >> 30;
+    let luma = (0..height).flat_map(|y| (0..width).map(move |x| (x, y)));
+    let luma = luma.map(|(x, y)| (48 + wave(x + 3 * n) + wave(x / 2 + 2 * y + n) + noise(x, y)) as u8);
+    let chroma = (0..height / 2).flat_map(|y| (0..width / 2).map(move |x| (96 + wave(x + y + 2 * n)) as u8));
+    let samples = luma.chain(chroma.clone()).chain(chroma).collect();
+    Picture::from_samples(width, height, samples)
 }
 
 /// Textures that move.

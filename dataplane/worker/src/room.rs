@@ -10,8 +10,8 @@ use crate::protocol::Capacity;
 
 /// Frames of a second that are made at most: levels are chosen for as many.
 const FPS_MAX: f32 = 30.5;
-/// And at least, unless the source has fewer: what has less is no moving picture.
-const FPS_MIN: f32 = 12.0;
+/// And at least, unless the source has fewer: what has less is no moving picture. A third of 29.97 is enough.
+const FPS_MIN: f32 = 9.9;
 /// So much of a core an encoder may need in the mean: key frames take more.
 const CORE_SHARE: f32 = 0.75;
 /// And of all cores, all of them together: the node and decoders have the rest.
@@ -131,7 +131,7 @@ mod tests {
         assert_eq!(every(&usual, (320, 180), 60.0), Ok(2), "levels are those of 30 a second");
         assert_eq!(every(&usual, (640, 360), 10.0), Ok(1));
         let slow = usual.pace((1_280, 720), 30.0).unwrap_err().to_string();
-        assert!(slow.starts_with("AV1 of 1280x720 at 15 frames a second takes 2.0 of a core here"), "{slow}");
+        assert!(slow.starts_with("AV1 of 1280x720 at 10 frames a second takes 1.3 of a core here"), "{slow}");
         assert_eq!(every(&room(2, 200.0), (1_280, 720), 30.0), Ok(1));
         // Nothing was measured.
         assert_eq!(every(&Room::default(), (1_920, 1_080), 30.0), Ok(1));

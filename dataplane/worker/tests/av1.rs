@@ -126,7 +126,7 @@ fn a_worker_makes_what_keeps_up_and_refuses_what_does_not() {
         panic!("{ended:?}")
     };
     println!("after {:?}: {name}: {error}", asked.elapsed());
-    assert!(name == "720p" && error.starts_with("AV1 of 1280x720 at 15 frames a second takes "), "{name}: {error}");
+    assert!(name == "720p" && error.starts_with("AV1 of 1280x720 at 10 frames a second takes "), "{name}: {error}");
     assert_eq!(node.of("720p").connections, 0);
     let (started, _) = worker.wait(|report| matches!(report, Report::Started { .. }));
     assert_eq!(started, Report::Started { job: 1, rendition: "180p".into(), width: 320, height: 180 });
