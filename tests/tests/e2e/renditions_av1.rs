@@ -58,7 +58,10 @@ fn every_output_has_a_rendition_in_av1_and_what_is_too_slow_is_said() {
     assert!(manifest.contains("<Representation id=\"360p\" codecs=\"av01.0.01M.08\""), "{manifest}");
 
     // Each output, as a client sees it that knows AV1 in FLV.
-    let own = text(&server, "/cam/360p/live.m3u8");
+    let own = eventually("the rendition is there", seconds(30), || {
+        let answer = get(server.http, "/cam/360p/live.m3u8");
+        (answer.status == 200).then(|| String::from_utf8_lossy(&answer.body).into_owned())
+    });
     assert!(own.contains("CODECS=\"av01.0.01M.08,mp4a.40.2\""), "{own}");
     let at = |file: &str| format!("http://{}/cam/360p/{file}", server.http);
     let seen = |url: &str| {

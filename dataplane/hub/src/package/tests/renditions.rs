@@ -370,7 +370,7 @@ fn a_rendition_without_composition_times_has_its_sources_segments() {
         let frames = Recording { for_ms: 20_000, ..Recording::default() }.frames();
         let frames: Vec<_> = frames.iter().map(|frame| delayed(frame, delay_ms)).collect();
         pair.play_as(&frames, |frame| in_av1(frame, delay_ms.into()), |_, _| {});
-        let segments = same(&pair, Track::Video);
+        let segments = same_to(&pair, Track::Video, ROUNDED_US, 0);
         assert!(segments.iter().all(|segment| segment.parts.len() > 1), "{delay_ms}: {segments:?}");
         same_to(&pair, Track::Audio, SOUND_US, 1);
         // Each picture is shown when the source's is.
