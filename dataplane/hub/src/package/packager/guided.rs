@@ -84,9 +84,11 @@ impl Packager {
         !self.astray
     }
 
-    /// Both tracks have no more of the segment that they are in.
+    /// Both tracks have no more of the segment that they are in. Where the source's run ends with it, it ends with what it has: what is between two runs
+    /// is in none of them.
     fn leave_rests(&mut self) {
-        let Some(next) = self.guide.as_ref().and_then(|guide| guide.after(self.at.msn)) else { return };
+        let next = self.guide.as_ref().and_then(|guide| guide.after(self.at.msn));
+        let Some(next) = next.filter(|next| !next.discontinuity) else { return };
         self.catch_up();
         let delay_us = self.delay_us;
         for (track, until_us) in [(Track::Video, next.start_us), (Track::Audio, next.start_us + delay_us)] {
