@@ -12,7 +12,7 @@ fn main() {
     let nasm = Command::new("nasm").arg("-v").stdout(Stdio::null()).stderr(Stdio::null()).status();
     if !nasm.is_ok_and(|status| status.success()) {
         println!(
-            "cargo::warning=nasm is not installed, so OpenH264 is built without assembly and workers are about half as fast; \
+            "cargo::warning=nasm is not installed: rav1e is not built without it (leave out the feature av1), and OpenH264 is built without assembly, which makes workers about half as fast; \
              install it, then `cargo clean -p openh264-sys2`"
         );
     }

@@ -65,6 +65,16 @@ impl Clip {
         Self::encode(&Coding::usual("long-gop", "250k", 300, 10), "testsrc2=size=320x180:rate=30")
     }
 
+    /// 640x360 at 30 per second with one keyframe in its 10 s, AAC.
+    pub fn long_gop_360p() -> Self {
+        Self::encode(&Coding::usual("long-gop-360p", "600k", 300, 10), "testsrc2=size=640x360:rate=30")
+    }
+
+    /// 1280x720 at 30 per second, a keyframe every second, AAC; 4 s.
+    pub fn hd() -> Self {
+        Self::encode(&Coding::usual("hd", "1500k", 30, 4), "testsrc2=size=1280x720:rate=30")
+    }
+
     /// 1280x720 at 10 per second with ten bits a sample, a keyframe every second, AAC; 4 s.
     pub fn ten_bits() -> Self {
         let picture = "testsrc2=size=1280x720:rate=10";

@@ -187,7 +187,8 @@ fn crates_know_only_what_is_below_them() {
         // It loads any server, and knows no more of ours than the formats.
         ("millstream-loadtest", &["millstream-proto"]),
         // Decodes and encodes, in a process of its own.
-        ("millstream-worker", &["millstream-proto"]),
+        ("millstream-worker", &["millstream-proto", "millstream-av1"]),
+        ("millstream-av1", &[]),
         // Starts it, and says what it is to make.
         (
             "millstream-transcoder",

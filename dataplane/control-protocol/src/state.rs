@@ -239,6 +239,9 @@ pub struct Rendition {
     pub height: u32,
     /// Bits per second of the picture, thousands.
     pub video_kbit_s: u32,
+    /// What the picture is encoded as: `h264` or `av1`. Absent: what the node usually encodes.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub codec: String,
 }
 
 /// A rendition that the settings of a stream have a switch for.
@@ -268,7 +271,7 @@ impl LadderRung {
     /// What is made where it is switched on.
     pub fn rendition(&self) -> Rendition {
         let Self { name, width, height, video_kbit_s, .. } = *self;
-        Rendition { name: name.to_owned(), width, height, video_kbit_s }
+        Rendition { name: name.to_owned(), width, height, video_kbit_s, codec: String::new() }
     }
 }
 

@@ -11,6 +11,7 @@ use millstream_control_protocol::exchange::Update;
 use millstream_control_protocol::state::{self, Flush, LADDER, LadderRung, Outputs, Stream};
 use millstream_control_protocol::task::{Task, Work};
 use millstream_hub::config::{FlushPolicy, OnUnpublish, Rendition};
+use millstream_hub::encodable::Encodable;
 use millstream_policy::records::{GENERATIONS_MAX, Record, Records};
 use millstream_policy::table::Table;
 use millstream_proto::id::{Id, RenditionName};
@@ -341,7 +342,11 @@ pub fn rendition_of(said: &state::Rendition) -> Option<Rendition> {
         && (1..=RENDITION_KBIT_S_MAX).contains(&said.video_kbit_s);
     let name = RenditionName::new(&said.name).filter(|_| is_possible)?;
     let (width_max, height_max, video_kbit_s) = (said.width, said.height, said.video_kbit_s);
-    Some(Rendition { name, width_max, height_max, video_kbit_s, marked: false })
+    let codec = match said.codec.as_str() {
+        "" => None,
+        word => Some(Encodable::get().named(word)?),
+    };
+    Some(Rendition { name, width_max, height_max, video_kbit_s, codec, marked: false })
 }
 
 /// The renditions of a stream. One that cannot be leaves the others.

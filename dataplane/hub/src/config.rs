@@ -4,6 +4,8 @@ use std::time::Duration;
 use millstream_proto::id::RenditionName;
 use millstream_proto::limits::HLS_WINDOW_BYTES_MAX;
 
+use crate::encodable::{Encodable, PictureCodec};
+
 /// When frames that have arrived go out to viewers: the delay against the cost of a send.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
 pub enum FlushPolicy {
@@ -97,11 +99,18 @@ pub struct Rendition {
     pub height_max: u32,
     /// Bits per second of the picture, thousands.
     pub video_kbit_s: u32,
+    /// What its picture is encoded as; `None`: what this machine usually does.
+    pub codec: Option<PictureCodec>,
     /// Something is drawn over its picture, and who may choose is not offered a picture without.
     pub marked: bool,
 }
 
 impl Rendition {
+    /// What its picture is encoded as.
+    pub fn codec(&self) -> PictureCodec {
+        self.codec.unwrap_or_else(|| Encodable::get().usual)
+    }
+
     /// The size that it has of a picture of this size, pixels; `None`: the picture is smaller than it would be, and is not blown up. The box is
     /// turned for pictures that are higher than wide. A worker, which knows the shape of the picture's samples as well, decides in the same way.
     pub fn size_of(&self, (width, height): (u32, u32)) -> Option<(u32, u32)> {
@@ -150,7 +159,8 @@ mod tests {
         let check = |height, source, expected| {
             let name = RenditionName::new(&format!("{height}p")).unwrap();
             let width_max = if height == 480 { 854 } else { height * 16 / 9 };
-            let rendition = Rendition { name, width_max, height_max: height, video_kbit_s: 1, marked: false };
+            let rendition =
+                Rendition { name, width_max, height_max: height, video_kbit_s: 1, codec: None, marked: false };
             assert_eq!(rendition.size_of(source), expected, "{source:?} in {height}");
         };
         check(360, (1280, 720), Some((640, 360)));

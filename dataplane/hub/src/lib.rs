@@ -14,6 +14,7 @@
 pub mod address;
 pub mod config;
 pub mod decodable;
+pub mod encodable;
 pub mod findings;
 #[cfg(test)]
 mod fixture;

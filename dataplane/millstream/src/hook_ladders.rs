@@ -225,6 +225,7 @@ fn spoken(renditions: &[millstream_hub::config::Rendition]) -> Vec<Rendition> {
         width: rendition.width_max,
         height: rendition.height_max,
         video_kbit_s: rendition.video_kbit_s,
+        codec: rendition.codec().word().to_owned(),
     };
     renditions.iter().map(one).collect()
 }

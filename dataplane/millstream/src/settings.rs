@@ -335,7 +335,7 @@ fn walk(mut file: Table<'_>, f: &mut Findings<'_>) -> Settings {
     set.transcode.font = transcode.take(f, "font", path);
     set.transcode.allow = transcode.take(f, "allow", networks).unwrap_or_default();
     set.transcode.ffmpeg = transcode.take(f, "ffmpeg", |v| self::transcode::ffmpeg(string(v)?)).unwrap_or_default();
-    set.transcode.encoder = transcode.take(f, "encoder", |v| self::transcode::encoder(string(v)?)).flatten();
+    set.transcode.encoder = transcode.take(f, "encoder", |v| self::transcode::encoder(string(v)?)).unwrap_or_default();
     set.transcode.worker = transcode.take(f, "worker", |v| self::transcode::place(string(v)?)).unwrap_or_default();
     set.transcode.worker_listen = transcode.take(f, "worker_listen", |v| values::address(string(v)?));
     set.transcode.worker_url = transcode.take(f, "worker_url", |v| self::transcode::worker_url(string(v)?));

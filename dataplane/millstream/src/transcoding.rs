@@ -14,11 +14,12 @@ use millstream_engine::config::Config;
 use millstream_engine::renditions::RenditionConfig;
 use millstream_engine::{Addresses, Remote};
 use millstream_fleet::http::guard::Guard;
+use millstream_hub::encodable::Encodable;
 use millstream_proto::id::Id;
 use millstream_proto::secret::Secret;
 use millstream_proto::sign::job::JOB_KEY_BYTES;
 use millstream_proto::sign::worker::WorkerKey;
-use millstream_transcoder::{Introduced, Program, RemotePort, Where, Workers, look};
+use millstream_transcoder::{EncoderChoice, Introduced, Program, RemotePort, Where, Workers, look};
 use rustls::ServerConfig;
 use tokio::runtime::Runtime;
 use tokio::sync::watch::Receiver;
@@ -53,20 +54,20 @@ pub(crate) fn transcoded(
         Where::Local if !cfg!(feature = "transcode") => return Ok((config, Transcoding(None))),
         whence => whence,
     };
-    // This very program, also where its file has been replaced meanwhile.
-    let path = PathBuf::from("/proc/self/exe");
     let mut key = [0; JOB_KEY_BYTES];
     getrandom::fill(&mut key).context("no random bytes")?;
     let font = settings.font.into_iter().flat_map(|font| [OsString::from("--font"), font.into_os_string()]);
-    let program = Program { path, arguments: std::iter::once(OsString::from(COMMAND)).chain(font).collect() };
+    let arguments = std::iter::once(OsString::from(COMMAND)).chain(font).collect();
+    let program = Program { arguments, ..this_program() };
     let app = config.apps.first().map_or("stream", Id::as_str).to_owned();
     let (choice, encoder) = (settings.ffmpeg, settings.encoder);
+    Encodable { usual: encoder.codec(), av1: cfg!(feature = "av1") }.set();
     let workers =
         Workers::new(runtime.handle().clone(), (program, whence), app, key, Guard::PublicAnd(settings.allow), encoder);
     if whence != Where::Remote {
         let found = workers.clone();
         // It takes a tenth of a second, which no start waits for; and no end, should it hang.
-        let looks = move || found.equip(look(&choice, encoder));
+        let looks = move || found.equip(look(&this_program(), &choice, encoder.of_ffmpeg()));
         std::thread::Builder::new().name("look for ffmpeg".to_owned()).spawn(looks).context("no thread")?;
     }
     let counted = workers.clone();
@@ -75,6 +76,11 @@ pub(crate) fn transcoded(
     let introduced =
         Introduced { http: config.http_proxy_protocol_from.clone(), rtmp: config.proxy_protocol_from.clone() };
     Ok((Config { renditions, ..config }, Transcoding(Some((workers, introduced)))))
+}
+
+/// This very program as a worker, also where its file has been replaced meanwhile.
+pub(crate) fn this_program() -> Program {
+    Program { path: PathBuf::from("/proc/self/exe"), arguments: vec![OsString::from(COMMAND)] }
 }
 
 /// What a worker's process does, or one that it starts.
@@ -125,8 +131,13 @@ pub(crate) fn look_at(settings: &TranscodeSettings) -> anyhow::Result<()> {
     }
     #[cfg(feature = "transcode")]
     millstream_worker::mark::Fonts::open(settings.font.as_deref()).context("transcode.font")?;
-    if settings.encoder.is_some() {
-        look(&settings.ffmpeg, settings.encoder).context("transcode.encoder")?;
+    if settings.encoder == EncoderChoice::Rav1e && !cfg!(feature = "av1") {
+        anyhow::bail!(
+            "transcode.encoder: this program was built without rav1e; build it with the feature av1, or let another one encode"
+        );
+    }
+    if let Some(encoder) = settings.encoder.of_ffmpeg() {
+        look(&this_program(), &settings.ffmpeg, Some(encoder)).context("transcode.encoder")?;
     }
     Ok(())
 }

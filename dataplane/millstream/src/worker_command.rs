@@ -1,7 +1,7 @@
 //! `millstream worker --control-url ...`: a worker for nodes of other machines. Before it: the command line; after it: `millstream_transcoder`'s supervisor, which
 //! starts this program again as the process that decodes.
 use std::ffi::OsString;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context as _, anyhow};
 use millstream_transcoder::{FarWorker, LinkTo, Program, look, serve_far};
@@ -10,7 +10,7 @@ use tracing::{info, warn};
 use crate::cli::{EncoderChoice, FarFlags};
 use crate::failure::Failure;
 use crate::settings::LogSettings;
-use crate::transcoding::COMMAND;
+use crate::transcoding::{COMMAND, this_program};
 use crate::{keys, logging, node, notify};
 
 /// Works until the process is ended: its end is that of what it has started.
@@ -45,18 +45,15 @@ fn prepare(flags: FarFlags, font: Option<&Path>) -> anyhow::Result<FarWorker> {
     }
     let token = keys::read_worker_token(&token_file.context("a worker needs a token of control: give --token-file")?)?;
     let encoder = encoder.and_then(|EncoderChoice(name)| name);
-    let found = look(&ffmpeg.unwrap_or_default(), encoder);
+    let found = look(&this_program(), &ffmpeg.unwrap_or_default(), encoder);
     if encoder.is_some() {
         found.as_ref().map_err(|error| anyhow!("--encoder: {error}"))?;
     }
     millstream_worker::mark::Fonts::open(font).context("--font")?;
     let identity = node::identity(name, None)?;
     let font = font.into_iter().flat_map(|font| [OsString::from("--font"), font.as_os_str().to_owned()]);
-    let program = Program {
-        // This very program, also where its file has been replaced meanwhile.
-        path: PathBuf::from("/proc/self/exe"),
-        arguments: std::iter::once(OsString::from(COMMAND)).chain(font).collect(),
-    };
+    let arguments = std::iter::once(OsString::from(COMMAND)).chain(font).collect();
+    let program = Program { arguments, ..this_program() };
     let (id, started_unix_ms) = (identity.node, identity.started_unix_ms);
     Ok(FarWorker { id, started_unix_ms, program, ffmpeg: found, encoder, control: LinkTo { url, token } })
 }

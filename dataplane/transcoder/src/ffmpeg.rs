@@ -9,10 +9,15 @@ use std::time::{Duration, Instant};
 
 use millstream_worker::protocol::EncoderName;
 
+use super::workers::Program;
+
 /// What it says of itself comes within this time.
 const WAIT: Duration = Duration::from_secs(10);
 /// And is no longer, bytes.
 const SAID_MAX: u64 = 1 << 20;
+/// The flag that has a worker's program become an `ffmpeg`, within its limits.
+const AS_CHILD: &str = "--ffmpeg-child";
+const LINE_CHARS_MAX: usize = 300;
 /// The first release with all options that are used.
 const RELEASE_LEAST: (u32, u32) = (5, 1);
 
@@ -77,11 +82,11 @@ pub enum NoFfmpeg {
     },
 }
 
-/// Looks at an `ffmpeg`: runs it once or twice, and waits for it.
+/// Looks at an `ffmpeg`: has a worker's program run it once or twice, kept in as those that decode are, and waits for it.
 ///
 /// # Errors
 /// See [`NoFfmpeg`].
-pub fn look(choice: &FfmpegChoice, encoder: Option<EncoderName>) -> Result<Installed, NoFfmpeg> {
+pub fn look(worker: &Program, choice: &FfmpegChoice, encoder: Option<EncoderName>) -> Result<Installed, NoFfmpeg> {
     let program = match choice {
         FfmpegChoice::Off => return Err(NoFfmpeg::Off),
         FfmpegChoice::At(path) => path.clone(),
@@ -91,12 +96,12 @@ pub fn look(choice: &FfmpegChoice, encoder: Option<EncoderName>) -> Result<Insta
             all.into_iter().find(|path| path.is_file()).ok_or(NoFfmpeg::NotFound)?
         }
     };
-    let (decoders, banner) = said(&program, "-decoders")?;
+    let (decoders, banner) = said(worker, &program, "-decoders")?;
     if let Some(release) = release(&banner).filter(|release| *release < RELEASE_LEAST) {
         return Err(NoFfmpeg::Old { program, release });
     }
     if let Some(encoder) = encoder
-        && !lists(&said(&program, "-encoders")?.0, encoder.as_str())
+        && !lists(&said(worker, &program, "-encoders")?.0, encoder.as_str())
     {
         return Err(NoFfmpeg::Encoder { program, encoder });
     }
@@ -106,10 +111,14 @@ pub fn look(choice: &FfmpegChoice, encoder: Option<EncoderName>) -> Result<Insta
 }
 
 /// What it writes to its output, and beside that.
-fn said(program: &Path, what: &str) -> Result<(String, String), NoFfmpeg> {
+fn said(worker: &Program, program: &Path, what: &str) -> Result<(String, String), NoFfmpeg> {
     let failed = |why: String| NoFfmpeg::Run { program: program.to_owned(), why };
-    let mut child = Command::new(program)
-        .args(["-nostdin", what])
+    let mut child = Command::new(&worker.path)
+        .args(&worker.arguments)
+        .arg(AS_CHILD)
+        .arg(program)
+        .args(["--", "-nostdin", what])
+        .env_clear()
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -143,7 +152,11 @@ fn said(program: &Path, what: &str) -> Result<(String, String), NoFfmpeg> {
     let (Ok(stdout), Ok(stderr)) = (stdout, stderr) else {
         return Err(failed("what it writes does not end".to_owned()));
     };
-    if status.success() { Ok((stdout, stderr)) } else { Err(failed(status.to_string())) }
+    if status.success() {
+        return Ok((stdout, stderr));
+    }
+    let last: String = stderr.lines().last().unwrap_or_default().chars().take(LINE_CHARS_MAX).collect();
+    Err(failed(if last.is_empty() { status.to_string() } else { format!("{status}: {last}") }))
 }
 
 /// Whether a list of coders has one: ` V....D hevc   words`.
@@ -175,14 +188,17 @@ mod tests {
 
     #[test]
     fn what_is_not_there_or_no_ffmpeg_is_said() {
-        let why = |choice| look(&choice, None).unwrap_err().to_string();
+        // In place of a worker's program, a shell that becomes what it is told.
+        let arguments = ["-c", "program=$2; shift 3; exec \"$program\" \"$@\"", "sh"].map(Into::into).into();
+        let worker = Program { path: "/bin/sh".into(), arguments };
+        let why = |choice| look(&worker, &choice, None).unwrap_err().to_string();
         assert!(why(FfmpegChoice::Off).contains("off"));
         assert!(why(FfmpegChoice::At("/nonexistent/ffmpeg".into())).contains("/nonexistent/ffmpeg cannot be run"));
         assert!(why(FfmpegChoice::At("/bin/false".into())).contains("exit status: 1"));
         // It says nothing, and so decodes nothing.
-        let silent = look(&FfmpegChoice::At("/bin/true".into()), None).unwrap();
+        let silent = look(&worker, &FfmpegChoice::At("/bin/true".into()), None).unwrap();
         assert!(!silent.h264 && !silent.hevc && !silent.av1);
-        let no_encoder = look(&FfmpegChoice::At("/bin/true".into()), Some(EncoderName::Libx264)).unwrap_err();
+        let no_encoder = look(&worker, &FfmpegChoice::At("/bin/true".into()), Some(EncoderName::Libx264)).unwrap_err();
         assert!(no_encoder.to_string().ends_with("has no encoder libx264"));
     }
 }

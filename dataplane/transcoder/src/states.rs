@@ -198,7 +198,7 @@ fn in_words(why: Why, said: &str) -> String {
         _ => "it could not be made, and is tried again",
     };
     match (why, said) {
-        (Why::TooSlow | Why::Full, _) | (_, "") => words.to_owned(),
+        (Why::Full, _) | (_, "") => words.to_owned(),
         (_, said) => format!("{words}: {said}"),
     }
 }
@@ -237,6 +237,7 @@ mod tests {
             width_max: 640,
             height_max: 360,
             video_kbit_s: 400,
+            codec: None,
             marked: false,
         };
         Wanted::from([(id(""), vec![rendition("360p"), rendition("480p")])])

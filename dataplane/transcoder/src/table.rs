@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use millstream_hub::config::Rendition;
+use millstream_hub::encodable::PictureCodec;
 use millstream_proto::id::{Id, RenditionName};
 use millstream_worker::protocol::{self, Order, Report, Why};
 
@@ -214,6 +215,10 @@ fn spoken(stream: &Id, rendition: &Rendition, places: &impl Places) -> protocol:
         width_max: rendition.width_max,
         height_max: rendition.height_max,
         video_kbit_s: rendition.video_kbit_s,
+        codec: match rendition.codec() {
+            PictureCodec::H264 => protocol::PictureCodec::H264,
+            PictureCodec::Av1 => protocol::PictureCodec::Av1,
+        },
     }
 }
 

@@ -17,6 +17,7 @@ use millstream_fleet::backoff::Backoff;
 use millstream_fleet::http::guard::Guard;
 use millstream_hub::config::Rendition;
 use millstream_hub::decodable::Beside;
+use millstream_hub::encodable::PictureCodec;
 use millstream_proto::id::Id;
 use millstream_proto::sign::job::{JOB_KEY_BYTES, JobKey};
 use millstream_proto::watermark::Watermark;
@@ -28,6 +29,7 @@ use tokio::sync::Notify;
 use tokio::sync::mpsc::Sender;
 
 use super::addresses::{Addresses, At, Way};
+use super::encoder::EncoderChoice;
 use super::fetch::fetch;
 use super::ffmpeg::{Installed, NoFfmpeg};
 use super::greeting::GreetingError;
@@ -54,8 +56,6 @@ const SPRITE_WAIT: Duration = Duration::from_mins(2);
 /// What `ffmpeg` can is known within this time; and how often that is looked at.
 const FFMPEG_WAIT: Duration = Duration::from_secs(25);
 const FFMPEG_LOOK_EVERY: Duration = Duration::from_millis(10);
-/// The encoder that is built in.
-const OPENH264: &str = "openh264";
 /// Where workers are of other machines alone, one that has gone may be back within this time: then nobody is told that there is none.
 const AWAY_AFTER: Duration = Duration::from_secs(2);
 /// One that has lasted this long was all right.
@@ -123,8 +123,8 @@ pub(crate) struct Shared {
     loads: Mutex<Loads>,
     /// What was found of an `ffmpeg`, once it was looked for.
     ffmpeg: OnceLock<Result<Installed, NoFfmpeg>>,
-    /// What renditions are encoded with in place of OpenH264.
-    encoder: Option<EncoderName>,
+    /// What renditions are encoded with.
+    encoder: EncoderChoice,
     /// Whether anything is wrong with any rendition: looked at without the lock.
     has_trouble: AtomicBool,
 }
@@ -145,9 +145,9 @@ impl Workers {
         app: String,
         key: [u8; JOB_KEY_BYTES],
         guard: Guard,
-        encoder: Option<EncoderName>,
+        encoder: EncoderChoice,
     ) -> Self {
-        let of_here = if whence == Where::Remote { String::new() } else { encoder_name(encoder) };
+        let of_here = if whence == Where::Remote { String::new() } else { encoder.to_string() };
         let maker = Maker { encoder: of_here, ..Maker::default() };
         Self(Arc::new(Shared {
             ffmpeg: OnceLock::new(),
@@ -329,7 +329,7 @@ pub(crate) fn decodes(beside: Beside) -> Vec<String> {
 
 /// Encoders in the API's words.
 pub(crate) fn encoder_name(encoder: Option<EncoderName>) -> String {
-    encoder.map_or_else(|| OPENH264.to_owned(), |encoder| format!("ffmpeg:{encoder}"))
+    encoder.map_or(EncoderChoice::OpenH264, EncoderChoice::Ffmpeg).to_string()
 }
 
 /// Why no `ffmpeg` is used; empty: one is, or it is not known yet.
@@ -458,7 +458,7 @@ async fn keep_worker(shared: Arc<Shared>) {
 impl Shared {
     /// What a worker of this machine is started with beside its own arguments.
     pub(crate) fn ffmpeg_arguments(&self) -> Vec<OsString> {
-        arguments_of(self.ffmpeg.get().and_then(|found| found.as_ref().ok()), self.encoder)
+        arguments_of(self.ffmpeg.get().and_then(|found| found.as_ref().ok()), self.encoder.of_ffmpeg())
     }
 
     /// A worker of another machine, once one has come. Until then renditions are told not to be made, but for a moment at first.
@@ -489,7 +489,7 @@ impl Shared {
     pub(crate) fn is_of_here(&self) {
         let found = self.ffmpeg.get();
         found.and_then(|found| found.as_ref().ok()).map(Installed::beside).unwrap_or_default().set();
-        let encoder = if self.whence == Where::Remote { String::new() } else { encoder_name(self.encoder) };
+        let encoder = if self.whence == Where::Remote { String::new() } else { self.encoder.to_string() };
         *self.maker() = Maker { encoder, no_ffmpeg: no_ffmpeg(found), ..Maker::default() };
     }
 
@@ -497,7 +497,10 @@ impl Shared {
     pub(crate) fn is_of(&self, arrived: &Arrived) {
         let skills = &arrived.skills;
         Beside { h264: skills.h264_any, hevc: skills.hevc, av1: skills.av1 }.set();
-        let (encoder, no_ffmpeg) = (skills.encoder.clone(), skills.no_ffmpeg.clone());
+        // What of H.264 is encoded with is the worker's; that it is to be AV1 is the node's.
+        let is_h264 = self.encoder.codec() == PictureCodec::H264;
+        let encoder = if is_h264 { skills.encoder.clone() } else { self.encoder.to_string() };
+        let no_ffmpeg = skills.no_ffmpeg.clone();
         *self.maker() = Maker { encoder, no_ffmpeg, ..Maker::default() };
     }
 

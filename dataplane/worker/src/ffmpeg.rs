@@ -83,8 +83,8 @@ impl Ffmpeg {
 
     /// Decodes pictures of these parameters.
     pub(crate) fn decoder(&self, params: &Params, kind: Kind) -> Result<LateDecoder, FfmpegError> {
-        let (width, height) = (params.width, params.height);
-        let child = self.0.starter.child(What::Decode(Decode { width, height }))?;
+        let Params { width, height, interlaced, .. } = *params;
+        let child = self.0.starter.child(What::Decode(Decode { width, height, interlaced }))?;
         LateDecoder::start(child, kind, (width, height), &params.record)
     }
 }

@@ -24,7 +24,7 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::protocol::{NAME_CHARS_MAX, RENDITIONS_MAX, Rendition, SecretUrl, Why};
+use crate::protocol::{NAME_CHARS_MAX, PictureCodec, RENDITIONS_MAX, Rendition, SecretUrl, Why};
 use crate::reporter::Reporter;
 use marking::Marking;
 pub(crate) use marking::Said;
@@ -57,7 +57,7 @@ impl Job {
         (reporter, jobs): (Reporter, &Jobs),
     ) -> Self {
         tracing::info!(job = id, renditions = renditions.len(), "job starts");
-        let shared = Arc::new(Shared::new(id, source, reporter, jobs.ffmpeg()));
+        let shared = Arc::new(Shared::new(id, source, reporter, (jobs.ffmpeg(), jobs.room())));
         jobs.add(&shared);
         let marking = Marking::new(&marks.fonts);
         let mut job = Self { shared, renditions: Vec::new(), pipeline: None, marking };
@@ -146,6 +146,9 @@ fn check(renditions: &[Rendition]) -> Result<(), &'static str> {
         }
         if !names.insert(&rendition.name) {
             return Err("two renditions of one name");
+        }
+        if rendition.codec == PictureCodec::Unknown {
+            return Err("a rendition is to be encoded as something that this worker does not know");
         }
         if !KBIT_S.contains(&rendition.video_kbit_s)
             || !SIDE.contains(&rendition.width_max)

@@ -1,7 +1,7 @@
 //! Workers: a process of its own that decodes, scales, encodes, takes pictures and looks for motion, so that a hostile bitstream costs a worker and never the node.
 //!
 //! Reading order: [`protocol`] (what node and worker say to each other; the only part without the feature `codecs`), [`transcode`] (tags of a
-//! stream become tags of its renditions, sans-IO) with `h264`, `codec` and [`ffmpeg`] below it, `job` (the same by threads, from socket to socket),
+//! stream become tags of its renditions, sans-IO) with `h264`, `codec` and [`ffmpeg`] below it, `job` (the same by threads, from socket to socket), `room` (how much AV1 there is room for),
 //! [`mark`] (what is drawn over renditions), `snapshot`, `sprite` (small pictures of a recording), [`motion`] (what moves in a picture, sans-IO) and `watch` (the same of a stream), [`eyes`] (motion hooks), [`run`] (the process), `sandbox` (what keeps it in).
 //!
 //! Invariants: what a stream sends never panics, and makes nothing grow past a maximum; an address, which holds a token, is never printed; a
@@ -35,6 +35,8 @@ mod picture;
 mod queue;
 #[cfg(feature = "codecs")]
 mod reporter;
+#[cfg(feature = "codecs")]
+mod room;
 #[cfg(feature = "codecs")]
 mod run;
 #[cfg(feature = "codecs")]

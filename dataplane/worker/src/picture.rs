@@ -142,6 +142,11 @@ fn bytes(width: u32, height: u32) -> Option<usize> {
     (fits && width.is_multiple_of(2) && height.is_multiple_of(2)).then_some(pixels + pixels / 2)
 }
 
+/// Whether samples may have this shape, width by height: extended ratios that make no sense are taken as none.
+pub(crate) fn is_aspect((across, down): (u32, u32)) -> bool {
+    across > 0 && down > 0 && across / down < 8 && down / across < 8
+}
+
 /// The largest even size of a picture's shape within a box. `aspect` is the width of a sample by its height: a rendition has square ones. The
 /// box is turned for pictures that are higher than wide. `None`: the picture is smaller than that, and is not blown up.
 pub(crate) fn fit((width, height): (u32, u32), aspect: (u32, u32), within: (u32, u32)) -> Option<(u32, u32)> {

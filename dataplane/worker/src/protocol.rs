@@ -16,7 +16,7 @@ mod secret_url;
 mod tests;
 
 pub use capacity::{Capacity, macroblocks};
-pub use encoder::{EncoderName, NoEncoder};
+pub use encoder::{EncoderName, NoEncoder, PictureCodec};
 pub use frame::{FrameError, HEADER_BYTES_MAX, Message, PAYLOAD_BYTES_MAX, Reader, encode};
 pub use greeting::{GREETING_BYTES_MAX, Greeting, Hello, Skills, WHY_CHARS_MAX};
 pub use hook::{HookKey, HookSpec, HookTally, HookUse};
@@ -174,6 +174,9 @@ pub struct Rendition {
     pub height_max: u32,
     /// Bit rate of the video.
     pub video_kbit_s: u32,
+    /// What the picture is encoded as.
+    #[serde(default)]
+    pub codec: PictureCodec,
 }
 
 /// One keyframe of an [`Order::Sprite`]: how many bytes of the payload its record (`avcC`) has, and its frame behind that, NAL units with lengths.

@@ -85,7 +85,11 @@ impl Transcoder {
     /// Nothing more comes.
     pub fn finish(&mut self, tags: &mut [Vec<Tag>]) -> Result<(), TranscodeError> {
         self.source.finish();
-        self.drain(tags)
+        self.drain(tags)?;
+        for (rendition, tags) in self.renditions.iter_mut().zip(tags.iter_mut()) {
+            rendition.finish(tags);
+        }
+        Ok(())
     }
 
     /// What was counted of the source.

@@ -110,7 +110,7 @@ fn renditions_come_and_go() {
 }
 
 #[test]
-fn connections_that_end_are_made_again() {
+fn case_30_connections_that_end_are_made_again() {
     let node = node(500);
     let mut worker = Worker::start();
     worker.order(&start(&node, 4, &[("90p", (160, 90))]));

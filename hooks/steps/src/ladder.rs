@@ -147,13 +147,16 @@ pub fn is_asked(all: &[Arc<Choosing>], stream: &Id) -> bool {
     all.iter().any(|one| one.reach.counts(stream) != Counts::NotAsked)
 }
 
+/// What pictures are encoded as, where a node has the encoder.
+const CODECS: [&str; 2] = ["h264", "av1"];
+
 /// What can be made of an answer, for a picture of this size.
 fn rungs(answer: &[policy::Rendition], source: (u32, u32), can_be: CanBe) -> Rungs {
     let mut rungs = Rungs::default();
     for rendition in answer {
         match rung(rendition, source) {
             Ok(made) if !can_be(&made) => {
-                let why = "its name, size or bit rate is none that a rendition may have";
+                let why = "its name, size or bit rate is none that a rendition may have, or this node has no encoder of its codec";
                 rungs.left_out.push(format!("{}: {why}", rendition.name));
             }
             Ok(made) if rungs.made.iter().any(|other| other.name == made.name) => {
@@ -175,8 +178,8 @@ fn rung(rendition: &policy::Rendition, (width, height): (u32, u32)) -> Result<Re
     let policy::Picture::Encode(encode) = &rendition.picture else {
         return Err("the picture is to be encoded: the source itself is served as it is");
     };
-    if encode.codec != "h264" {
-        return Err("the picture can be encoded as h264 alone");
+    if !CODECS.contains(&encode.codec.as_str()) {
+        return Err("the picture can be encoded as h264 or av1 alone");
     }
     if !matches!(rendition.sound, policy::Sound::Copy) {
         return Err("sound can be passed on as it is alone");
@@ -193,7 +196,8 @@ fn rung(rendition: &policy::Rendition, (width, height): (u32, u32)) -> Result<Re
         (wide, 0) => (wide, even(of(wide, width, height))),
         both => both,
     };
-    Ok(Rendition { name: rendition.name.clone(), width, height, video_kbit_s: encode.kbps })
+    let (name, codec) = (rendition.name.clone(), encode.codec.clone());
+    Ok(Rendition { name, width, height, video_kbit_s: encode.kbps, codec })
 }
 
 /// A stream on air as policy hooks are asked about it; `None`: its publisher has gone, or what it sends is not known yet. `app`: the application that

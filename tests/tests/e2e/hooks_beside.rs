@@ -144,7 +144,10 @@ fn a_policy_hook_decides_which_renditions_a_stream_has() {
         eventually("the choice is told", seconds(15), || Some(ladder(&mut client, "cam")).filter(Value::is_object));
     println!("{shown}");
     assert_eq!((&shown["hook"], &shown["version"], &shown["binding"]), (&json!("ladder"), &json!(1), &json!(binding)));
-    assert_eq!(shown["renditions"][0], json!({ "name": "120p", "width": 214, "height": 120, "video_kbit_s": 100 }));
+    assert_eq!(
+        shown["renditions"][0],
+        json!({ "name": "120p", "width": 214, "height": 120, "video_kbit_s": 100, "codec": "h264" })
+    );
     let seen = ffprobe(&format!("http://{}/cam/180p/live.flv", server.http));
     assert!(seen.iter().any(|line| line.contains("h264") && line.contains("320,180")), "{seen:?}");
     assert_eq!(get(server.http, "/cam/360p/video.m3u8").status, 404);

@@ -196,6 +196,7 @@ mod tests {
             width_max,
             height_max,
             video_kbit_s: 400,
+            codec: None,
             marked: false,
         };
         let renditions = [small("360p", 640, 360), small("1080p", 1_920, 1_080)];

@@ -61,7 +61,8 @@ impl Asked {
 }
 
 fn start(io: IoChoice, shards: usize) -> (Server, Arc<Asked>) {
-    let said = |name: &str, width, height| Said { name: name.to_owned(), width, height, video_kbit_s: 100 };
+    let said =
+        |name: &str, width, height| Said { name: name.to_owned(), width, height, video_kbit_s: 100, ..Said::default() };
     let renditions = vec![said("90p", 160, 90), said("360p", 640, 360)];
     let cam = Stream { id: "cam".to_owned(), renditions, ..Stream::default() };
     let asked = Arc::new(Asked::default());
@@ -254,6 +255,7 @@ fn what_somebody_chooses_for_a_stream_goes_before_its_record() {
         width_max: 108,
         height_max: 60,
         video_kbit_s: 90,
+        codec: None,
         marked: false,
     };
     ask(remote.set_ladder(&id, Some([tiny].into()))).unwrap();
@@ -483,7 +485,8 @@ fn one_picture_is_taken_for_all_who_ask_within_a_moment() {
 fn what_is_drawn_over_renditions_is_said_before_the_first_and_again_when_it_changes() {
     let (server, asked) = start(IoChoice::Auto, 2);
     let with = |text: &str| {
-        let renditions = vec![Said { name: "90p".to_owned(), width: 160, height: 90, video_kbit_s: 100 }];
+        let renditions =
+            vec![Said { name: "90p".to_owned(), width: 160, height: 90, video_kbit_s: 100, ..Said::default() }];
         let watermark = SaidMark { text_on: !text.is_empty(), text: text.to_owned(), ..SaidMark::default() };
         Stream { id: "cam".to_owned(), renditions, watermark, ..Stream::default() }
     };

@@ -361,9 +361,11 @@ impl Packager {
             // Players start at any segment, and at any part with a keyframe; the bytes are the same for all.
             return;
         }
+        let stamp_ms = u64::try_from(frame.dts_ms).unwrap_or(0);
+        let delay_ms = self.left_out_delay_ms(frame, stamp_ms);
         let sample = Sample {
-            dts_ms: u64::try_from(frame.dts_ms).unwrap_or(0),
-            cts_ms: frame.cts_ms,
+            dts_ms: stamp_ms - delay_ms,
+            cts_ms: frame.cts_ms + delay_ms as i32,
             sync: frame.keyframe,
             data: frame.body.slice(frame.data_at.min(frame.body.len())..),
         };
@@ -425,7 +427,11 @@ impl Packager {
             packer.foresee(frame.dts_ms);
         }
         if track == Track::Video && frame.sync {
-            self.delay_us = u64::try_from(frame.cts_ms).unwrap_or(0) * 1_000;
+            let delay_ms = u64::try_from(frame.cts_ms).unwrap_or(0);
+            self.delay_us = delay_ms * 1_000;
+            if self.guide.is_none() {
+                self.plans.keyframe(frame.dts_ms, delay_ms);
+            }
             if let Some(before) = self.key_us.replace(us).filter(|before| *before < us) {
                 let gop_us = us - before;
                 let interval_us = self.video.packer.as_ref().map_or(0, TrackPacker::interval_us);

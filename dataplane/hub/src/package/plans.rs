@@ -14,11 +14,13 @@ pub struct SegmentPlans {
     plans: VecDeque<SegmentPlan>,
     /// The lengths that were chosen, and the longest distance of frames, milliseconds; `None` before that.
     chosen: Option<(SegmentPace, u64)>,
+    /// The newest keyframes: decode time, and how long after it each is shown, milliseconds.
+    keyframes: VecDeque<(u64, u64)>,
 }
 
 impl SegmentPlans {
     pub(super) fn new(pace: SegmentPace, step_ms: u64) -> Self {
-        Self { plans: VecDeque::new(), chosen: Some((pace, step_ms)) }
+        Self { chosen: Some((pace, step_ms)), ..Self::default() }
     }
 
     pub(super) fn push(&mut self, plan: SegmentPlan) {
@@ -26,6 +28,20 @@ impl SegmentPlans {
             self.plans.pop_front();
         }
         self.plans.push_back(plan);
+    }
+
+    /// A keyframe has come.
+    pub(super) fn keyframe(&mut self, dts_ms: u64, delay_ms: u64) {
+        if self.keyframes.len() == PLANS_MAX {
+            self.keyframes.pop_front();
+        }
+        self.keyframes.push_back((dts_ms, delay_ms));
+    }
+
+    /// How long after its decode time a picture is shown that is shown at that time, by the keyframe before it, milliseconds.
+    pub(super) fn delay_ms(&self, pts_ms: u64) -> u64 {
+        let keyframe = self.keyframes.iter().rev().find(|(dts_ms, delay_ms)| dts_ms + delay_ms <= pts_ms);
+        keyframe.or(self.keyframes.front()).map_or(0, |(_, delay_ms)| *delay_ms)
     }
 
     pub(super) fn is_empty(&self) -> bool {

@@ -3,7 +3,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use millstream_proto::network::Network;
-use millstream_transcoder::{EncoderName, FfmpegChoice, Where};
+use millstream_transcoder::{EncoderChoice, FfmpegChoice, NoEncoder, Where};
 
 /// Where workers of other machines come to.
 pub(crate) const WORKER_PORT: u16 = 8082;
@@ -17,8 +17,8 @@ pub(crate) struct TranscodeSettings {
     pub(crate) allow: Vec<Network>,
     /// Which `ffmpeg` decodes what OpenH264 does not.
     pub(crate) ffmpeg: FfmpegChoice,
-    /// What of it encodes renditions; `None`: OpenH264 does.
-    pub(crate) encoder: Option<EncoderName>,
+    /// What encodes renditions.
+    pub(crate) encoder: EncoderChoice,
     /// Where workers are.
     pub(crate) worker: Where,
     /// Where those of other machines come to; `None`: to [`WORKER_PORT`], by any interface.
@@ -44,7 +44,7 @@ impl TranscodeSettings {
             (is_local && self.worker_url.is_some(), "worker_url", of_remote),
             (is_remote && self.font.is_some(), "font", of_local),
             (is_remote && self.ffmpeg != FfmpegChoice::Auto, "ffmpeg", of_local),
-            (is_remote && self.encoder.is_some(), "encoder", of_local),
+            (is_remote && self.encoder.of_ffmpeg().is_some(), "encoder", of_local),
         ];
         all.into_iter().filter(|(is, ..)| *is).map(|(_, key, why)| (key, why)).collect()
     }
@@ -92,12 +92,7 @@ pub(crate) fn ffmpeg_text(choice: &FfmpegChoice) -> String {
     }
 }
 
-/// `openh264`, or `ffmpeg:` and the name of an encoder.
-pub(crate) fn encoder(text: &str) -> Result<Option<EncoderName>, String> {
-    if text == "openh264" {
-        return Ok(None);
-    }
-    let known = EncoderName::ALL.map(|name| format!(", ffmpeg:{name}")).concat();
-    let name = text.strip_prefix("ffmpeg:").and_then(|name| name.parse().ok());
-    name.map(Some).ok_or_else(|| format!("{text:?} is no encoder of renditions; give one of openh264{known}"))
+/// The name of an encoder.
+pub(crate) fn encoder(text: &str) -> Result<EncoderChoice, String> {
+    text.parse().map_err(|error: NoEncoder| error.to_string())
 }

@@ -312,6 +312,30 @@ fn av1_sequence_headers() {
 }
 
 #[test]
+fn a_record_of_av1_is_made_of_its_sequence_header() {
+    // A temporal unit: a delimiter, the sequence header, and something else.
+    let known = av1::Av1Config::parse(AV1C).unwrap();
+    let unit = [&[0x12, 0][..], known.obus, &[0x32, 2, 9, 9]].concat();
+    let kinds: Vec<u8> = av1::obus(&unit).map(|obu| obu.kind).collect();
+    assert_eq!(kinds, [av1::OBU_TEMPORAL_DELIMITER, av1::OBU_SEQUENCE_HEADER, 6]);
+    let header = av1::obus(&unit).find(|obu| obu.kind == av1::OBU_SEQUENCE_HEADER).unwrap();
+    let record = av1::record(&header).unwrap();
+    let made = av1::Av1Config::parse(&record).unwrap();
+    assert_eq!((made.codec_string(), made.picture(), made.obus), (known.codec_string(), known.picture(), header.whole));
+    // What is cut short ends it.
+    assert_eq!(av1::obus(&unit[..unit.len() - 1]).count(), 2);
+    assert_eq!(av1::record(&av1::Obu { data: &[], ..header }), None);
+    // Of another profile.
+    assert_eq!(av1::record(&av1::Obu { data: &[0x20 | header.data[0], 0, 0, 0, 0, 0, 0, 0], ..header }), None);
+
+    let level = |width, height| av1::main_codec_string(av1::level(width, height));
+    assert_eq!([level(320, 180), level(640, 360)], ["av01.0.00M.08", "av01.0.01M.08"]);
+    assert_eq!([level(854, 480), level(1_280, 720)], ["av01.0.04M.08", "av01.0.05M.08"]);
+    assert_eq!([level(1_920, 1_080), level(16, 1_200)], ["av01.0.08M.08", "av01.0.01M.08"]);
+    assert_eq!(level(9_000, 9_000), "av01.0.31M.08");
+}
+
+#[test]
 fn damage_is_survived() {
     let samples = [AVCC, &HVCC[..120], AV1C, VPCC, DOPS, OPUS_HEAD, &DFLA[4..], &[0x2B, 0x11, 0x88]];
     survives_damage(&samples, |record| {

@@ -60,6 +60,8 @@ const MARKERS: &str = "urn:millstream:marker:2026";
 pub struct Track {
     /// A picture, or audio.
     pub video: bool,
+    /// Which it is of several sets of one kind that players may switch between, each in a coding of its own; `None`: it is the only one.
+    pub of: Option<SwitchingSet>,
     /// Its forms: one at least, the best first.
     pub representations: Vec<Representation>,
     /// Units per second of its times.
@@ -71,6 +73,18 @@ pub struct Track {
     /// Start and length of each segment, in its units.
     pub segments: Vec<(u64, u64)>,
 }
+
+/// The number of a set, from 0 on, of so many. Players without a reason of their own begin with the first one.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct SwitchingSet {
+    /// Which it is.
+    pub number: usize,
+    /// How many there are.
+    pub count: usize,
+}
+
+/// What says to which sets a player may switch (DASH-IF IOP part 4).
+const SWITCHING: &str = "urn:mpeg:dash:adaptation-set-switching:2016";
 
 /// One form of a track.
 #[derive(Clone, PartialEq, Debug)]
@@ -145,7 +159,16 @@ impl Period {
 impl Track {
     fn write(&self, out: &mut String) -> std::fmt::Result {
         let (kind, mime) = if self.video { ("video", "video/mp4") } else { ("audio", "audio/mp4") };
-        writeln!(out, "<AdaptationSet contentType=\"{kind}\" mimeType=\"{mime}\" segmentAlignment=\"true\">")?;
+        write!(out, "<AdaptationSet contentType=\"{kind}\" mimeType=\"{mime}\" segmentAlignment=\"true\"")?;
+        match self.of {
+            None => writeln!(out, ">")?,
+            Some(SwitchingSet { number, count }) => {
+                writeln!(out, " id=\"{number}\" selectionPriority=\"{}\">", count - number)?;
+                let others = (0..count).filter(|other| *other != number).map(|other| other.to_string());
+                let others = others.collect::<Vec<_>>().join(",");
+                writeln!(out, "<SupplementalProperty schemeIdUri=\"{SWITCHING}\" value=\"{others}\"/>")?;
+            }
+        }
         for representation in &self.representations {
             self.write_representation(representation, out)?;
         }

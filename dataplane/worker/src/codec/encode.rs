@@ -32,11 +32,13 @@ pub struct EncodeError(pub(crate) String);
 pub(crate) struct Encoded {
     /// A decoder can start here.
     pub(crate) idr: bool,
-    /// Slices, each behind a length of four bytes; empty where the rate control skipped the picture.
+    /// Slices, each behind a length of four bytes, or the OBUs of AV1; empty where the rate control skipped the picture.
     pub(crate) frame: Vec<u8>,
-    /// Parameter sets that came with it.
+    /// Parameter sets of H.264 that came with it.
     pub(crate) sps: Vec<u8>,
     pub(crate) pps: Vec<u8>,
+    /// The whole record of another codec.
+    pub(crate) record: Vec<u8>,
 }
 
 /// One encoder of one size.

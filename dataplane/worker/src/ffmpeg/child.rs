@@ -15,6 +15,7 @@ use rustix::io::Errno;
 use super::error::FfmpegError;
 use super::lag::{HANGS, Lag, Silence, UNDER_WAY_MAX};
 use super::starter::Killer;
+use crate::picture::is_aspect;
 use crate::queue::lock;
 
 /// Lines that are logged of one child in [`LINES_EVERY`].
@@ -28,13 +29,22 @@ const STAMPS_MAX: usize = 2 * UNDER_WAY_MAX;
 /// What [`super::spec`] asks for to be told of each picture.
 const SHOWINFO: &str = "showinfo";
 
+/// What a child says of a picture that it gives.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct ShownAs {
+    /// When it is shown, ticks of what the child reads.
+    pub(super) stamp: i64,
+    /// Width of a sample by its height; `None`: not known.
+    pub(super) aspect: Option<(u32, u32)>,
+}
+
 /// A child at work. Dropped, it ends.
 pub(super) struct Running {
     stdin: Option<OwnedFd>,
     stdout: Option<OwnedFd>,
     /// The newest complaint.
     complaint: Arc<Mutex<String>>,
-    stamps: Option<Receiver<i64>>,
+    shown: Option<Receiver<ShownAs>>,
     _killer: Killer,
 }
 
@@ -45,13 +55,13 @@ impl Running {
             tracing::warn!(%error, "a pipe to ffmpeg cannot be written to without waiting");
         }
         let complaint: Arc<Mutex<String>> = Arc::default();
-        let (said, stamps) = sync_channel(STAMPS_MAX);
+        let (said, shown) = sync_channel(STAMPS_MAX);
         let kept = Arc::clone(&complaint);
         let listens = move || listen(File::from(stderr), &said, &kept);
         if let Err(error) = thread::Builder::new().name("ffmpeg says".to_owned()).spawn(listens) {
             tracing::warn!(%error, "no thread for what ffmpeg says");
         }
-        Self { stdin: Some(stdin), stdout: Some(stdout), complaint, stamps: Some(stamps), _killer: killer }
+        Self { stdin: Some(stdin), stdout: Some(stdout), complaint, shown: Some(shown), _killer: killer }
     }
 
     /// What it gives: once.
@@ -59,9 +69,9 @@ impl Running {
         self.stdout.take().map(File::from).ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 
-    /// The stamps of the pictures that it gives: once.
-    pub(super) fn stamps(&mut self) -> io::Result<Receiver<i64>> {
-        self.stamps.take().ok_or_else(|| io::ErrorKind::NotFound.into())
+    /// What it says of the pictures that it gives: once.
+    pub(super) fn shown(&mut self) -> io::Result<Receiver<ShownAs>> {
+        self.shown.take().ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 
     /// Writes all of it, and waits for room as long as a child may be silent.
@@ -172,7 +182,7 @@ impl<T: Send + 'static> Output<T> {
 }
 
 /// Takes what a child says beside: stamps of pictures, and complaints.
-fn listen(stderr: File, stamps: &SyncSender<i64>, complaint: &Mutex<String>) {
+fn listen(stderr: File, shown: &SyncSender<ShownAs>, complaint: &Mutex<String>) {
     let mut reader = BufReader::new(stderr);
     let (mut line, mut since, mut lines) = (Vec::new(), Instant::now(), 0);
     loop {
@@ -185,7 +195,7 @@ fn listen(stderr: File, stamps: &SyncSender<i64>, complaint: &Mutex<String>) {
         if text.contains(SHOWINFO) {
             // Who decodes takes them; who does not has gone.
             if let Some(stamp) = stamp(&text) {
-                let _ = stamps.send(stamp);
+                let _ = shown.send(ShownAs { stamp, aspect: aspect(&text) });
             }
             continue;
         }
@@ -213,15 +223,25 @@ fn stamp(line: &str) -> Option<i64> {
     rest.split_whitespace().next()?.parse().ok()
 }
 
+/// The shape of its samples in such a line; 0 is "not known". What makes no sense is taken as none.
+fn aspect(line: &str) -> Option<(u32, u32)> {
+    let (_, rest) = line.split_once(" sar:")?;
+    let (across, down) = rest.split_whitespace().next()?.split_once('/')?;
+    let aspect = (across.parse().ok()?, down.parse().ok()?);
+    is_aspect(aspect).then_some(aspect)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn stamps_of_pictures_are_read() {
-        let line =
-            "[Parsed_showinfo_2 @ 0x55d7c6] [info] n:   3 pts:  10133 pts_time:10.133  pos:     1204 fmt:yuv420p";
-        assert_eq!(stamp(line), Some(10_133));
+    fn stamps_and_shapes_of_pictures_are_read() {
+        let line = "[Parsed_showinfo_2 @ 0x55d7c6] [info] n:   3 pts:  10133 pts_time:10.133  pos:     1204 fmt:yuv420p sar:64/45 s:720x576 i:P";
+        assert_eq!((stamp(line), aspect(line)), (Some(10_133), Some((64, 45))));
+        for nonsense in ["0/1", "1/0", "9/1", "1/9", "-1/1", "1", ""] {
+            assert_eq!(aspect(&line.replace("64/45", nonsense)), None, "{nonsense}");
+        }
         assert_eq!(stamp("[Parsed_showinfo_2 @ 0x1] [info] n:0 pts:-40 pts_time:-0.04"), Some(-40));
         assert_eq!(stamp("[Parsed_showinfo_2 @ 0x1] [info] config in time_base: 1/1000, frame_rate: 25/1"), None);
         assert_eq!(stamp("n:1 pts:NOPTS pts_time:NOPTS"), None);

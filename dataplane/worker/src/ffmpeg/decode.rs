@@ -6,7 +6,7 @@ use std::io::Read as _;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
 use std::time::Duration;
 
-use super::child::{Output, Running};
+use super::child::{Output, Running, ShownAs};
 use super::error::FfmpegError;
 use super::lag::UNDER_WAY_MAX;
 use super::matroska::{Head, before_frame};
@@ -22,21 +22,43 @@ const STAMP_WAIT: Duration = Duration::from_secs(2);
 /// How long the rest is waited for.
 const REST_WAIT: Duration = Duration::from_millis(700);
 
+/// A picture of a decoder.
+pub(crate) struct Decoded {
+    /// When it is shown, milliseconds on the timeline of the frames.
+    pub(crate) shown_ms: i64,
+    /// Width of a sample by its height; `None`: not known.
+    pub(crate) aspect: Option<(u32, u32)>,
+    pub(crate) picture: Picture,
+}
+
+/// The same as a child gives it.
+struct Came {
+    shown: ShownAs,
+    picture: Picture,
+}
+
+impl Came {
+    /// Where the first frame was shown at that time; `None`: a child may say any stamp.
+    fn decoded(self, first_ms: i64) -> Option<Decoded> {
+        let ShownAs { stamp, aspect } = self.shown;
+        Some(Decoded { shown_ms: shown_ms(stamp, first_ms)?, aspect, picture: self.picture })
+    }
+}
+
 /// A decoder of one sequence of pictures.
 pub(crate) struct LateDecoder {
     child: Running,
-    output: Output<(i64, Picture)>,
+    output: Output<Came>,
     first_ms: Option<i64>,
     under_way: UnderWay,
-    /// Each with when it is shown.
-    pictures: VecDeque<(i64, Picture)>,
+    pictures: VecDeque<Decoded>,
 }
 
 impl LateDecoder {
     pub(super) fn start(mut child: Running, kind: Kind, size: (u32, u32), record: &[u8]) -> Result<Self, FfmpegError> {
         let failed = |error: std::io::Error| FfmpegError::Start(error.to_string());
-        let (stdout, stamps) = (child.output().map_err(failed)?, child.stamps().map_err(failed)?);
-        let output = Output::start(move |give| read(stdout, &stamps, size, give))?;
+        let (stdout, shown) = (child.output().map_err(failed)?, child.shown().map_err(failed)?);
+        let output = Output::start(move |give| read(stdout, &shown, size, give))?;
         let codec = match kind {
             Kind::H264 => "V_MPEG4/ISO/AVC",
             Kind::Hevc => "V_MPEGH/ISO/HEVC",
@@ -58,15 +80,15 @@ impl LateDecoder {
         self.child.write(frame)?;
         self.under_way.give(stamp, keyframe);
         let under_way = &mut self.under_way;
-        for (stamp, picture) in self.output.take(&self.child, under_way.count(), |(stamp, _)| under_way.came(*stamp))? {
-            let shown_ms = shown_ms(stamp, first_ms).ok_or(FfmpegError::Garbage("a picture at no time"))?;
-            self.pictures.push_back((shown_ms, picture));
+        let count = under_way.count();
+        for came in self.output.take(&self.child, count, |came| under_way.came(came.shown.stamp))? {
+            self.pictures.push_back(came.decoded(first_ms).ok_or(FfmpegError::Garbage("a picture at no time"))?);
         }
         Ok(())
     }
 
-    /// The next picture, and when it is shown, milliseconds on the timeline of the frames.
-    pub(crate) fn poll(&mut self) -> Option<(i64, Picture)> {
+    /// The next picture.
+    pub(crate) fn poll(&mut self) -> Option<Decoded> {
         self.pictures.pop_front()
     }
 
@@ -75,7 +97,7 @@ impl LateDecoder {
         self.child.close();
         let Some(first_ms) = self.first_ms else { return };
         let rest = self.output.rest(REST_WAIT).into_iter();
-        self.pictures.extend(rest.filter_map(|(stamp, picture)| Some((shown_ms(stamp, first_ms)?, picture))));
+        self.pictures.extend(rest.filter_map(|came| came.decoded(first_ms)));
     }
 }
 
@@ -132,12 +154,12 @@ impl UnderWay {
     }
 }
 
-/// Reads pictures, and the stamp of each.
+/// Reads pictures, and what is said of each.
 fn read(
     mut stdout: File,
-    stamps: &Receiver<i64>,
+    shown: &Receiver<ShownAs>,
     (width, height): (u32, u32),
-    give: &SyncSender<Result<(i64, Picture), FfmpegError>>,
+    give: &SyncSender<Result<Came, FfmpegError>>,
 ) {
     let bytes = width as usize * height as usize * 3 / 2;
     loop {
@@ -145,9 +167,9 @@ fn read(
         if stdout.read_exact(&mut samples).is_err() {
             return;
         }
-        let read = match stamps.recv_timeout(STAMP_WAIT) {
-            Ok(stamp) => Picture::from_samples(width, height, samples)
-                .map(|picture| (stamp, picture))
+        let read = match shown.recv_timeout(STAMP_WAIT) {
+            Ok(shown) => Picture::from_samples(width, height, samples)
+                .map(|picture| Came { shown, picture })
                 .ok_or(FfmpegError::Garbage("a picture of another size")),
             Err(RecvTimeoutError::Timeout) => Err(FfmpegError::Garbage("a picture without a time")),
             Err(RecvTimeoutError::Disconnected) => return,

@@ -44,6 +44,9 @@ impl Head<'_> {
         if self.record.is_empty() {
             // Of pictures that are not compressed.
             video.extend(element(&[0x2E, 0xB5, 0x24], b"I420"));
+        } else {
+            // The shape of its samples is for the codec to say: a display unit that is unknown.
+            video.extend(number(&[0x54, 0xB2], 4));
         }
         let mut track = [number(&[0xD7], 1), number(&[0x73, 0xC5], 1), number(&[0x83], 1)].concat();
         track.extend(element(&[0x86], self.codec.as_bytes()));

@@ -17,6 +17,9 @@ const KBIT_S: std::ops::RangeInclusive<u32> = 16..=100_000;
 const COLOUR_MAX: u8 = 22;
 const UNSPECIFIED: u8 = 2;
 
+/// A picture for each frame, made of its fields where it says that it has them, with its own stamp.
+const DEINTERLACE: &str = "bwdif=mode=send_frame:deint=interlaced,settb=1/1000,";
+
 /// What makes an encoder give each picture at once, with keyframes where they are asked for and nowhere else.
 const fn options(encoder: EncoderName) -> &'static str {
     match encoder {
@@ -53,6 +56,8 @@ pub(super) struct Encode {
 pub(super) struct Decode {
     pub(super) width: u32,
     pub(super) height: u32,
+    /// Pictures of two fields may come, which become one of one moment. It takes the next picture to make one.
+    pub(super) interlaced: bool,
 }
 
 /// [`Colour`], as it is said.
@@ -96,13 +101,15 @@ impl What {
                 all.extend(words(options(*encoder)));
                 all.extend(words("-flush_packets 1 -flvflags no_duration_filesize -f flv pipe:1"));
             }
-            Self::Decode(Decode { width, height }) => {
+            Self::Decode(Decode { width, height, interlaced }) => {
                 if !is_size(*width, *height) {
                     return None;
                 }
+                // Behind it half a tick is a tick.
+                let deinterlace = if *interlaced { DEINTERLACE } else { "" };
                 // `showinfo` says the stamp of each picture, in order, before the picture is written.
                 all.extend(words(&format!(
-                    "-vf scale={width}:{height},format=yuv420p,showinfo=checksum=0 -flush_packets 1 -f rawvideo pipe:1"
+                    "-vf {deinterlace}scale={width}:{height},format=yuv420p,showinfo=checksum=0 -flush_packets 1 -f rawvideo pipe:1"
                 )));
             }
         }
@@ -142,7 +149,8 @@ mod tests {
             Encode { colour: Colours { matrix: 23, ..colour }, ..encode },
         ];
         assert!(wrong.iter().all(|wrong| What::Encode(*wrong).arguments().is_none()));
-        assert!(What::Decode(Decode { width: 4_098, height: 16 }).arguments().is_none());
-        assert!(What::Decode(Decode { width: 4_096, height: 2_304 }).arguments().is_some());
+        let decode = Decode { width: 4_096, height: 2_304, interlaced: true };
+        assert!(What::Decode(Decode { width: 4_098, ..decode }).arguments().is_none());
+        assert!(What::Decode(decode).arguments().is_some());
     }
 }

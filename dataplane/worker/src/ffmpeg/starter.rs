@@ -321,7 +321,7 @@ mod tests {
         give(5, None);
         give(6, Some("too late"));
         give(7, None);
-        let what = What::Decode(Decode { width: 640, height: 360 });
+        let what = What::Decode(Decode { width: 640, height: 360, interlaced: false });
         let (child, pipes) = line.child(what).unwrap();
         assert_eq!((child, pipes.len()), (7, PIPES));
         give(7, None);

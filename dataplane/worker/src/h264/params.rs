@@ -8,7 +8,7 @@ use millstream_proto::limits::PARAMETER_SET_PARSED_BYTES_MAX;
 use millstream_proto::media::Codec;
 
 use super::{nal, sps};
-use crate::picture::Colour;
+use crate::picture::{Colour, is_aspect};
 use crate::protocol::{SOURCE_HEIGHT_MAX, SOURCE_WIDTH_MAX, Why, macroblocks};
 
 /// Rates that a parameter set may claim.
@@ -85,6 +85,8 @@ pub struct Params {
     pub(crate) late: Option<Kind>,
     /// The codec's record, where `ffmpeg` decodes.
     pub(crate) record: Vec<u8>,
+    /// Its pictures may be of two fields.
+    pub(crate) interlaced: bool,
 }
 
 impl Params {
@@ -101,9 +103,6 @@ impl Params {
         }
         let (width, height, sps) = first.ok_or(Unfit::Malformed)?;
         let vui = sps.vui_parameters.as_ref();
-        let aspect = vui.and_then(|vui| vui.aspect_ratio_info.as_ref()?.get());
-        // Extended ratios that make no sense are taken as none.
-        let aspect = aspect.filter(|(across, down)| *across > 0 && *down > 0 && across / down < 8 && down / across < 8);
         let sets: Vec<Vec<u8>> = config.sps.iter().chain(&config.pps).map(|set| set.to_vec()).collect();
         let for_decoder = |set: &Vec<u8>| match nal::kind(set) {
             nal::SPS => sps::for_decoder(set, false),
@@ -113,7 +112,7 @@ impl Params {
         Ok(Self {
             width,
             height,
-            aspect: aspect.map_or((1, 1), |(across, down)| (across.into(), down.into())),
+            aspect: aspect(&sps),
             colour: vui.map_or(Colour::assumed(width, height), |vui| colour(vui, width, height)),
             fps: sps.fps().filter(|fps| FPS.contains(fps)),
             nal_length_bytes: config.nal_length_bytes.into(),
@@ -121,6 +120,7 @@ impl Params {
             decoder_sets,
             late: None,
             record: Vec::new(),
+            interlaced: false,
         })
     }
 
@@ -138,10 +138,14 @@ impl Params {
         if width < 16 || height < 16 {
             return Err(Unfit::Malformed);
         }
+        // Of H.264 it is known before its first picture comes.
+        let config = AvcConfig::parse(record).ok().filter(|_| kind == Kind::H264);
+        let sps = config.and_then(|config| parse(config.sps.first()?));
+        let is_of_fields = |sps: &SeqParameterSet| matches!(sps.frame_mbs_flags, FrameMbsFlags::Fields { .. });
         Ok(Self {
             width,
             height,
-            aspect: (1, 1),
+            aspect: sps.as_ref().map_or((1, 1), aspect),
             colour: Colour::assumed(width, height),
             fps: None,
             nal_length_bytes: 4,
@@ -149,6 +153,7 @@ impl Params {
             decoder_sets: Vec::new(),
             late: Some(kind),
             record: record.to_vec(),
+            interlaced: sps.as_ref().is_some_and(is_of_fields),
         })
     }
 }
@@ -193,6 +198,12 @@ pub(super) fn parse(sps: &[u8]) -> Option<SeqParameterSet> {
         return None;
     }
     SeqParameterSet::from_bits(RefNal::new(sps, &[], true).rbsp_bits()).ok()
+}
+
+/// Width of a sample by its height.
+fn aspect(sps: &SeqParameterSet) -> (u32, u32) {
+    let said = sps.vui_parameters.as_ref().and_then(|vui| vui.aspect_ratio_info.as_ref()?.get());
+    said.map(|(across, down)| (across.into(), down.into())).filter(|aspect| is_aspect(*aspect)).unwrap_or((1, 1))
 }
 
 fn colour(vui: &VuiParameters, width: u32, height: u32) -> Colour {

@@ -19,7 +19,7 @@ pub(super) fn start(running: Arc<Running>, pieces: Receiver<Feed>, out: Sender<O
     let name = format!("encode {}", running.name);
     let encode = move || {
         let mut encoder = Encoding {
-            rendition: Rendition::new(running.target).with_ffmpeg(running.ffmpeg()),
+            rendition: Rendition::new(running.target).with_ffmpeg(running.ffmpeg()).with_room(running.room()),
             running,
             out,
             lossy: false,
@@ -67,6 +67,7 @@ impl Encoding {
             if let Err(error) = self.rendition.push(&piece, &mut tags) {
                 let why = match error {
                     RenditionError::NotSmaller(..) => Why::NotSmaller,
+                    RenditionError::TooSlow(_) => Why::TooSlow,
                     RenditionError::Encode(_) => Why::Failed,
                 };
                 return self.running.end(why, Some(error.to_string()));

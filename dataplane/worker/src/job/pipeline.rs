@@ -314,6 +314,6 @@ fn shed_of(runnings: &[Arc<Running>], shed: &mut Vec<String>) {
     let standing = runnings.iter().filter(|running| !running.is_over());
     if let Some(highest) = standing.max_by_key(|running| running.height_of_target()) {
         shed.push(highest.name.clone());
-        highest.end(Why::TooSlow, Some("this machine does not keep up with all renditions".to_owned()));
+        highest.end(Why::TooSlow, None);
     }
 }

@@ -4,10 +4,12 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use super::shared::Shared;
+use crate::capacity;
 use crate::ffmpeg::Ffmpeg;
 use crate::mark::MarkSet;
-use crate::protocol::{Rendition, Report, SecretUrl, Why};
+use crate::protocol::{PictureCodec, Rendition, Report, SecretUrl, Why};
 use crate::queue::{NotPushed, Receiver, Sender};
+use crate::room::Room;
 use crate::transcode::{Piece, Target};
 
 /// What a picture weighs in the queue to an encoder, and what else comes.
@@ -68,7 +70,11 @@ impl Running {
             shared,
             name: rendition.name.clone(),
             push: rendition.push.clone(),
-            target: Target { within: (rendition.width_max, rendition.height_max), kbit_s: rendition.video_kbit_s },
+            target: Target {
+                within: (rendition.width_max, rendition.height_max),
+                kbit_s: rendition.video_kbit_s,
+                codec: rendition.codec,
+            },
             over: AtomicBool::new(false),
             width: AtomicU32::new(0),
             height: AtomicU32::new(0),
@@ -125,6 +131,15 @@ impl Running {
     /// What may encode in place of OpenH264.
     pub(super) fn ffmpeg(&self) -> Option<Ffmpeg> {
         self.shared.ffmpeg.clone()
+    }
+
+    /// What there is for AV1, measured where it is needed.
+    pub(super) fn room(&self) -> Room {
+        let room = self.shared.room.clone();
+        if self.target.codec == PictureCodec::Av1 {
+            room.measured(capacity::measure_av1);
+        }
+        room
     }
 
     pub(super) fn job(&self) -> u64 {

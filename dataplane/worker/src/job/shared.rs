@@ -10,6 +10,7 @@ use crate::picture::{Colour, Picture};
 use crate::protocol::{Report, SecretUrl, Why};
 use crate::queue::lock;
 use crate::reporter::Reporter;
+use crate::room::Room;
 
 /// What a job's threads share.
 #[derive(Debug)]
@@ -22,10 +23,11 @@ pub(super) struct Shared {
     pub(super) meeting: Meeting,
     marks: Mutex<Option<Arc<MarkSet>>>,
     pub(super) ffmpeg: Option<Ffmpeg>,
+    pub(super) room: Room,
 }
 
 impl Shared {
-    pub(super) fn new(id: u64, source: SecretUrl, reporter: Reporter, ffmpeg: Option<Ffmpeg>) -> Self {
+    pub(super) fn new(id: u64, source: SecretUrl, reporter: Reporter, (ffmpeg, room): (Option<Ffmpeg>, Room)) -> Self {
         Self {
             id,
             source,
@@ -34,6 +36,7 @@ impl Shared {
             meeting: Meeting::default(),
             marks: Mutex::default(),
             ffmpeg,
+            room,
         }
     }
 
@@ -71,12 +74,18 @@ impl Shared {
 pub(crate) struct Jobs {
     standing: Arc<Mutex<Vec<Weak<Shared>>>>,
     ffmpeg: Option<Ffmpeg>,
+    room: Room,
 }
 
 impl Jobs {
     /// Without any; with an `ffmpeg` that decodes and encodes for them.
     pub(crate) fn new(ffmpeg: Option<Ffmpeg>) -> Self {
-        Self { standing: Arc::default(), ffmpeg }
+        Self { standing: Arc::default(), ffmpeg, room: Room::default() }
+    }
+
+    /// What there is for renditions in AV1.
+    pub(super) fn room(&self) -> Room {
+        self.room.clone()
     }
 
     /// What decodes and encodes beside OpenH264.

@@ -13,8 +13,10 @@ pub struct Capacity {
     pub cores: u32,
     /// Macroblocks decoded a second by one core.
     pub decode_mb_s: f32,
-    /// Macroblocks scaled and encoded a second by one core.
+    /// Macroblocks scaled and encoded as H.264 a second by one core.
     pub encode_mb_s: f32,
+    /// Macroblocks encoded as AV1 a second by one core; 0: not measured, which a worker does when AV1 is asked of it.
+    pub av1_mb_s: f32,
 }
 
 impl Capacity {
@@ -26,6 +28,11 @@ impl Capacity {
     /// Cores that a rendition of this size and frame rate takes, beside the decode of its source.
     pub fn encode_cores(&self, (width, height): (u32, u32), fps: f32) -> f32 {
         cores(self.encode_mb_s, macroblocks(width, height), fps)
+    }
+
+    /// The same of one in AV1.
+    pub fn av1_cores(&self, (width, height): (u32, u32), fps: f32) -> f32 {
+        cores(self.av1_mb_s, macroblocks(width, height), fps)
     }
 }
 

@@ -1,8 +1,23 @@
-//! Encoders of an `ffmpeg` that a worker uses, by name. Before it: the operator's setting; after it: the arguments of a child (`crate::ffmpeg`).
+//! What renditions are encoded as, and encoders of an `ffmpeg` that a worker uses, by name. Before it: the operator's setting; after it: the arguments of a child (`crate::ffmpeg`).
 use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
+
+/// What the picture of a rendition is encoded as.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum PictureCodec {
+    /// H.264.
+    #[default]
+    H264,
+    /// AV1.
+    Av1,
+    /// A newer one than this version knows.
+    #[serde(other)]
+    Unknown,
+}
 
 /// An encoder of `ffmpeg` that makes H.264 picture by picture.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]

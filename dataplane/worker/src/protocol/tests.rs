@@ -8,6 +8,7 @@ fn order() -> Order {
         width_max: 640,
         height_max: 360,
         video_kbit_s: 600,
+        codec: PictureCodec::Av1,
     };
     Order::Start {
         job: 7,
@@ -120,9 +121,10 @@ fn too_long_is_refused_before_it_is_there() {
 
 #[test]
 fn capacity_is_in_cores() {
-    let capacity = Capacity { cores: 2, decode_mb_s: 600_000.0, encode_mb_s: 500_000.0 };
+    let capacity = Capacity { cores: 2, decode_mb_s: 600_000.0, encode_mb_s: 500_000.0, av1_mb_s: 30_000.0 };
     let near = |a: f32, b: f32| assert!((a - b).abs() < 0.001, "{a} {b}");
     near(capacity.decode_cores((1280, 720), 30.0), 0.18);
     near(capacity.encode_cores((640, 360), 30.0), 0.0552);
+    near(capacity.av1_cores((640, 360), 15.0), 0.46);
     near(Capacity::default().encode_cores((640, 360), 30.0), 0.0);
 }

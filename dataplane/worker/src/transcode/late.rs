@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::reorder::{Ordered, Shown};
-use crate::picture::Picture;
+use crate::ffmpeg::decode::Decoded;
 
 /// Frames whose pictures have not come; and what waits behind them.
 const FRAMES_MAX: usize = 64;
@@ -72,7 +72,8 @@ impl<T> Late<T> {
     }
 
     /// A picture has come. What is not known, or was shown before, is left out.
-    pub(super) fn show(&mut self, pts_ms: i64, picture: Picture) {
+    pub(super) fn show(&mut self, decoded: Decoded) {
+        let Decoded { shown_ms: pts_ms, aspect, picture } = decoded;
         let Some(at) = self.frames.iter().position(|frame| frame.pts_ms == pts_ms) else { return };
         let frame = self.frames.remove(at);
         // Those that were to be shown before it do not come any more, and neither do those decoded before a keyframe.
@@ -91,7 +92,7 @@ impl<T> Late<T> {
             _ => None,
         });
         if let Some((dts_ms, filled)) = free {
-            *filled = Some(Shown { dts_ms, pts_ms, keyframe: frame.keyframe, picture: Arc::new(picture) });
+            *filled = Some(Shown { dts_ms, pts_ms, keyframe: frame.keyframe, aspect, picture: Arc::new(picture) });
         }
     }
 
@@ -137,6 +138,7 @@ impl<T> Late<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::picture::Picture;
 
     struct Bench {
         late: Late<&'static str>,
@@ -158,7 +160,7 @@ mod tests {
 
         fn show(&mut self, pts: &[i64]) -> &mut Self {
             for pts in pts {
-                self.late.show(*pts, Picture::grey(2, 2).unwrap());
+                self.late.show(Decoded { shown_ms: *pts, aspect: None, picture: Picture::grey(2, 2).unwrap() });
             }
             while let Some(ordered) = self.late.poll() {
                 self.out.push(ordered.told());

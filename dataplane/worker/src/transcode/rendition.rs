@@ -10,8 +10,9 @@ use bytes::Bytes;
 use millstream_proto::codec::avc;
 use millstream_proto::media::TagKind;
 
-use super::metadata;
+use super::metadata::{self, Own};
 use super::{Piece, Shown};
+use crate::codec::av1::Av1Encoder;
 use crate::codec::encode::{EncodeError, Encoded, Encoder, Settings};
 use crate::codec::scale::Scaler;
 use crate::ffmpeg::encode::LateEncoder;
@@ -19,6 +20,8 @@ use crate::ffmpeg::{Ffmpeg, FfmpegError};
 use crate::h264::params::Params;
 use crate::mark::{MarkSet, Overlay};
 use crate::picture::{Picture, fit};
+use crate::protocol::PictureCodec;
+use crate::room::{NoRoom, Pace, Room, Share};
 
 /// Where nothing says a frame rate.
 const FPS_ASSUMED: f64 = 30.0;
@@ -31,13 +34,21 @@ const FAILURES_MAX: u32 = 3;
 /// Composition times that fit into a tag.
 const CTS_MS: std::ops::RangeInclusive<i64> = -(1 << 23)..=(1 << 23) - 1;
 
-/// The box and the rate of a rendition.
+/// What is before the record of H.264 in a tag, and before a record and frames of AV1 (Enhanced RTMP: `SequenceStart`, and `CodedFrames` as they are).
+const AVC_HEADER: &[u8] = &[0x17, 0, 0, 0, 0];
+const AV1_HEADER: &[u8] = b"\x90av01";
+const AV1_KEYFRAME: &[u8] = b"\x91av01";
+const AV1_FRAME: &[u8] = b"\xa1av01";
+
+/// The box, the rate and the coding of a rendition.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Target {
     /// The box that the picture is fitted into.
     pub within: (u32, u32),
     /// Bit rate of the video.
     pub kbit_s: u32,
+    /// What it is encoded as.
+    pub codec: PictureCodec,
 }
 
 /// What a tag is to who sends it on.
@@ -75,6 +86,9 @@ pub enum RenditionError {
     /// The source is smaller than the rendition would be.
     #[error("the source has {0}x{1}: the rendition would be larger, and nothing is blown up")]
     NotSmaller(u32, u32),
+    /// This machine cannot make it in time, and why.
+    #[error("{0}")]
+    TooSlow(String),
     /// See [`EncodeError`].
     #[error(transparent)]
     Encode(#[from] EncodeError),
@@ -94,8 +108,15 @@ struct Running {
     coder: Coder,
     scaler: Scaler,
     settings: Settings,
+    /// Frames of a second that the source has.
+    source_fps: f64,
+    /// One of so many pictures is encoded, from each keyframe on.
+    every: u32,
+    /// Pictures since the last one that was.
+    passed: u32,
     /// Pictures that the encoder has.
     under_way: VecDeque<Stamps>,
+    _share: Option<Share>,
 }
 
 /// Who encodes.
@@ -104,6 +125,8 @@ enum Coder {
     Own(Box<Encoder>),
     /// It may come later.
     Late(Box<LateEncoder>),
+    /// It comes some pictures later.
+    Av1(Box<Av1Encoder>),
 }
 
 /// A picture's place on the source's timeline.
@@ -115,7 +138,10 @@ struct Stamps {
 }
 
 impl Coder {
-    fn new(settings: Settings, ffmpeg: Option<&Ffmpeg>) -> Result<Self, Failed> {
+    fn new(settings: Settings, codec: PictureCodec, ffmpeg: Option<&Ffmpeg>) -> Result<Self, Failed> {
+        if codec == PictureCodec::Av1 {
+            return Ok(Self::Av1(Box::new(Av1Encoder::new(settings).map_err(Failed::Own)?)));
+        }
         Ok(match ffmpeg.and_then(|ffmpeg| ffmpeg.encoder(settings)) {
             Some(encoder) => Self::Late(Box::new(encoder.map_err(Failed::Late)?)),
             None => Self::Own(Box::new(Encoder::new(settings).map_err(Failed::Own)?)),
@@ -126,7 +152,17 @@ impl Coder {
         Ok(match self {
             Self::Own(encoder) => vec![encoder.encode(picture, pts_ms, idr).map_err(Failed::Own)?],
             Self::Late(encoder) => encoder.encode(picture, pts_ms, idr).map_err(Failed::Late)?,
+            Self::Av1(encoder) => encoder.encode(picture, idr).map_err(Failed::Own)?,
         })
+    }
+
+    /// Nothing more comes: the rest.
+    fn finish(self) -> Vec<Encoded> {
+        match self {
+            Self::Own(_) => Vec::new(),
+            Self::Late(encoder) => encoder.finish(),
+            Self::Av1(encoder) => encoder.finish(),
+        }
     }
 }
 
@@ -147,6 +183,7 @@ pub struct Rendition {
     /// What the newest configuration says.
     record: Vec<u8>,
     ffmpeg: Option<Ffmpeg>,
+    room: Room,
     failures: u32,
     /// The source has other parameter sets since the encoder was made.
     renew: bool,
@@ -171,6 +208,7 @@ impl Rendition {
             running: None,
             record: Vec::new(),
             ffmpeg: None,
+            room: Room::default(),
             failures: 0,
             renew: false,
             begun: false,
@@ -184,6 +222,11 @@ impl Rendition {
     /// The same, with an `ffmpeg` that may encode.
     pub(crate) fn with_ffmpeg(self, ffmpeg: Option<Ffmpeg>) -> Self {
         Self { ffmpeg, ..self }
+    }
+
+    /// The same, with what there is for AV1.
+    pub(crate) fn with_room(self, room: Room) -> Self {
+        Self { room, ..self }
     }
 
     /// What is drawn over pictures from the next one on.
@@ -236,47 +279,64 @@ impl Rendition {
         Ok(())
     }
 
+    /// Nothing more comes: what the encoder holds.
+    pub fn finish(&mut self, tags: &mut Vec<Tag>) {
+        if let Some(Running { coder, mut under_way, .. }) = self.running.take() {
+            for encoded in coder.finish() {
+                self.give(under_way.pop_front(), &encoded, tags);
+            }
+        }
+    }
+
     fn source_is(&mut self, params: &Arc<Params>) -> Result<(), RenditionError> {
         if self.params.as_ref() == Some(params) {
             return Ok(());
         }
-        let source = (params.width, params.height);
-        self.size =
-            fit(source, params.aspect, self.target.within).ok_or(RenditionError::NotSmaller(source.0, source.1))?;
         self.params = Some(Arc::clone(params));
         self.renew = true;
+        // What ffmpeg decodes has a shape that its first picture says.
+        if params.late.is_none() { self.shaped(params.aspect) } else { Ok(()) }
+    }
+
+    /// Samples of the source have this shape, width by height: those of a rendition are square.
+    fn shaped(&mut self, aspect: (u32, u32)) -> Result<(), RenditionError> {
+        let Some(params) = &self.params else { return Ok(()) };
+        let (width, height) = (params.width, params.height);
+        let size = fit((width, height), aspect, self.target.within);
+        self.size = size.ok_or(RenditionError::NotSmaller(width, height))?;
         Ok(())
     }
 
     fn picture(&mut self, shown: &Shown, tags: &mut Vec<Tag>) -> Result<(), RenditionError> {
-        let Some(params) = &self.params else { return Ok(()) };
+        let Some(params) = self.params.clone() else { return Ok(()) };
         let measured = self.fps.push(shown);
         if shown.keyframe {
+            self.shaped(shown.aspect.unwrap_or(params.aspect))?;
             let said = params.fps.or_else(|| self.metadata.as_ref().and_then(metadata::fps));
-            let before = self.running.as_ref().map(|running| f64::from(running.settings.fps));
+            let before = self.running.as_ref().map(|running| running.source_fps);
             let fps = measured.or(before).or(said).unwrap_or(FPS_ASSUMED);
             let near = |before: f64| (fps / before - 1.0).abs() <= FPS_OFF;
             let fps = before.filter(|before| near(*before)).unwrap_or(fps);
+            let Pace { every, cores } = self.pace(fps)?;
             let settings = Settings {
                 width: self.size.0,
                 height: self.size.1,
                 kbit_s: self.target.kbit_s,
-                fps: fps as f32,
+                fps: fps as f32 / every as f32,
                 colour: params.colour,
             };
             if self.renew || self.running.as_ref().is_none_or(|running| running.settings != settings) {
-                if let Some(Running { coder: Coder::Late(encoder), mut under_way, .. }) = self.running.take() {
-                    for encoded in encoder.finish() {
-                        self.give(under_way.pop_front(), &encoded, tags);
-                    }
-                }
-                let coder = match Coder::new(settings, self.ffmpeg.as_ref()) {
+                self.finish(tags);
+                let share = self.share(cores)?;
+                let coder = match Coder::new(settings, self.target.codec, self.ffmpeg.as_ref()) {
                     Ok(coder) => coder,
                     Err(Failed::Late(error)) => return self.failed(&error),
                     Err(Failed::Own(error)) => return Err(error.into()),
                 };
                 let scaler = Scaler::new(settings.width, settings.height);
-                self.running = Some(Running { coder, scaler, settings, under_way: VecDeque::new() });
+                let (source_fps, under_way) = (fps, VecDeque::new());
+                self.running =
+                    Some(Running { coder, scaler, settings, source_fps, every, passed: 0, under_way, _share: share });
                 self.renew = false;
                 self.overlay = None;
             }
@@ -284,6 +344,10 @@ impl Rendition {
         // Nothing goes before a keyframe; the first one may still be with an encoder that gives it later.
         let is_let_in = |running: &&mut Running| self.begun || shown.keyframe || !running.under_way.is_empty();
         let Some(running) = self.running.as_mut().filter(is_let_in) else { return Ok(()) };
+        running.passed = if shown.keyframe { 0 } else { running.passed + 1 };
+        if !running.passed.is_multiple_of(running.every) {
+            return Ok(());
+        }
         let failed = || EncodeError("the picture cannot be scaled".to_owned());
         let same = (shown.picture.width(), shown.picture.height()) == (running.settings.width, running.settings.height);
         let scaled = if same { None } else { Some(running.scaler.scale(&shown.picture).ok_or_else(failed)?) };
@@ -320,6 +384,22 @@ impl Rendition {
         Ok(())
     }
 
+    /// How it is made of a source with so many frames a second.
+    fn pace(&self, source_fps: f64) -> Result<Pace, RenditionError> {
+        match self.target.codec {
+            PictureCodec::Av1 => self.room.pace(self.size, source_fps as f32).map_err(too_slow),
+            _ => Ok(Pace { every: 1, cores: 0.0 }),
+        }
+    }
+
+    /// Its share of what there is for AV1.
+    fn share(&self, cores: f32) -> Result<Option<Share>, RenditionError> {
+        match self.target.codec {
+            PictureCodec::Av1 => self.room.take(self.size, cores).map(Some).map_err(too_slow),
+            _ => Ok(None),
+        }
+    }
+
     /// An encoder is lost with what it holds; the next keyframe gets another one, unless that is of no use.
     fn failed(&mut self, error: &FfmpegError) -> Result<(), RenditionError> {
         tracing::warn!(%error, "an encoder is lost");
@@ -346,17 +426,19 @@ impl Rendition {
         if encoded.idr {
             self.headers(stamps, encoded, tags);
         }
-        tags.push(frame_tag(stamps, encoded));
+        tags.push(frame_tag(self.target.codec, stamps, encoded));
     }
 
     /// What goes before a keyframe: everything before the first one, and later a changed configuration alone.
     fn headers(&mut self, stamps: Stamps, encoded: &Encoded, tags: &mut Vec<Tag>) {
-        let timestamp_ms = stamps.dts_ms as u32;
+        let (timestamp_ms, codec) = (stamped_ms(self.target.codec, stamps) as u32, self.target.codec);
         let begins = !std::mem::replace(&mut self.begun, true);
-        let Some(record) = avc::record(&[&encoded.sps], &[&encoded.pps]) else { return };
+        let own = (!encoded.record.is_empty()).then(|| encoded.record.clone());
+        let Some(record) = own.or_else(|| avc::record(&[&encoded.sps], &[&encoded.pps])) else { return };
         let changed = self.record != record;
         self.record = record;
-        let header = [&[0x17, 0, 0, 0, 0][..], &self.record].concat();
+        let before: &[u8] = if codec == PictureCodec::Av1 { AV1_HEADER } else { AVC_HEADER };
+        let header = [before, &self.record].concat();
         if begins || changed {
             tags.push(self.metadata_tag());
             tags.push(Tag { kind: TagKind::Video, timestamp_ms, body: header.into(), role: TagRole::VideoHeader });
@@ -367,17 +449,35 @@ impl Rendition {
     }
 
     fn metadata_tag(&self) -> Tag {
-        let body = metadata::corrected(self.metadata.as_ref(), self.size, self.target.kbit_s);
+        let Target { kbit_s, codec, .. } = self.target;
+        let every = self.running.as_ref().map_or(1, |running| running.every);
+        let body = metadata::corrected(self.metadata.as_ref(), Own { size: self.size, kbit_s, codec, every });
         Tag { kind: TagKind::Script, timestamp_ms: 0, body, role: TagRole::Metadata }
     }
 }
 
-fn frame_tag(stamps: Stamps, encoded: &Encoded) -> Tag {
+fn too_slow(why: NoRoom) -> RenditionError {
+    RenditionError::TooSlow(why.to_string())
+}
+
+/// The time that its tag has. AV1 has no composition times over RTMP: there a picture has the time at which it is shown.
+fn stamped_ms(codec: PictureCodec, stamps: Stamps) -> i64 {
+    if codec == PictureCodec::Av1 { stamps.pts_ms } else { stamps.dts_ms }
+}
+
+fn frame_tag(codec: PictureCodec, stamps: Stamps, encoded: &Encoded) -> Tag {
+    let role = if encoded.idr { TagRole::Keyframe } else { TagRole::Frame };
+    let timestamp_ms = stamped_ms(codec, stamps) as u32;
+    if codec == PictureCodec::Av1 {
+        let before = if encoded.idr { AV1_KEYFRAME } else { AV1_FRAME };
+        let body = [before, &encoded.frame].concat().into();
+        return Tag { kind: TagKind::Video, timestamp_ms, body, role };
+    }
     let cts_ms = (stamps.pts_ms - stamps.dts_ms).clamp(*CTS_MS.start(), *CTS_MS.end());
     let [_, high, middle, low] = (cts_ms as i32).to_be_bytes();
-    let (first, role) = if encoded.idr { (0x17, TagRole::Keyframe) } else { (0x27, TagRole::Frame) };
+    let first = if encoded.idr { 0x17 } else { 0x27 };
     let body = [&[first, 1, high, middle, low][..], &encoded.frame].concat().into();
-    Tag { kind: TagKind::Video, timestamp_ms: stamps.dts_ms as u32, body, role }
+    Tag { kind: TagKind::Video, timestamp_ms, body, role }
 }
 
 /// Measures the frame rate from keyframe to keyframe.

@@ -25,6 +25,8 @@ pub struct Shown {
     pub pts_ms: i64,
     /// The source has a keyframe here.
     pub keyframe: bool,
+    /// Width of a sample by its height, where the decoder says it with each picture.
+    pub aspect: Option<(u32, u32)>,
     /// The picture.
     pub picture: Arc<Picture>,
 }
@@ -171,7 +173,7 @@ impl<T> Reorder<T> {
         // There are as many slots as pictures, or more.
         let Some((dts_ms, filled)) = slot else { return };
         self.used_ms = Some(dts_ms);
-        *filled = Some(Shown { dts_ms, pts_ms, keyframe, picture });
+        *filled = Some(Shown { dts_ms, pts_ms, keyframe, aspect: None, picture });
         self.shown_ms = Some(pts_ms);
     }
 }

@@ -212,7 +212,7 @@ impl Source {
                 self.stats.decoded += 1;
                 let (dts_ms, keyframe) = (frame.dts_ms, frame.keyframe);
                 if wish == Wish::Sample {
-                    self.pass(Piece::Picture(Shown { dts_ms, pts_ms, keyframe, picture }));
+                    self.pass(Piece::Picture(Shown { dts_ms, pts_ms, keyframe, aspect: None, picture }));
                 } else {
                     self.reorder.push(dts_ms, pts_ms, keyframe, picture);
                 }
@@ -253,10 +253,10 @@ impl Source {
     }
 
     fn take_late(&mut self) {
-        while let Some((pts_ms, picture)) = self.late_decoder.as_mut().and_then(LateDecoder::poll) {
+        while let Some(decoded) = self.late_decoder.as_mut().and_then(LateDecoder::poll) {
             self.stats.decoded += 1;
             self.failures = 0;
-            self.late.show(pts_ms, picture);
+            self.late.show(decoded);
         }
     }
 

@@ -9,6 +9,7 @@ use std::process::Command;
 use bytes::{Bytes, BytesMut};
 use millstream_proto::flv::{Item, Reader, file_header, write_tag};
 use millstream_proto::media::TagKind;
+use millstream_worker::protocol::PictureCodec;
 use millstream_worker::transcode::{Tag, Target, Transcoder};
 
 /// A tag of a source.
@@ -119,7 +120,7 @@ pub(crate) fn file(tags: &[Tag]) -> Vec<u8> {
 }
 
 pub(crate) const fn target(width: u32, height: u32, kbit_s: u32) -> Target {
-    Target { within: (width, height), kbit_s }
+    Target { within: (width, height), kbit_s, codec: PictureCodec::H264 }
 }
 
 /// All tags of one rendition of a source.

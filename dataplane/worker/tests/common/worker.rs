@@ -6,7 +6,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use millstream_worker::protocol::{Message, Order, Reader, Rendition, Report, SecretUrl, encode};
+use millstream_worker::protocol::{Message, Order, PictureCodec, Reader, Rendition, Report, SecretUrl, encode};
 
 pub(crate) struct Worker {
     pub(crate) child: Child,
@@ -109,5 +109,6 @@ impl Drop for Worker {
 }
 
 pub(crate) fn rendition(name: &str, push: &str, (width_max, height_max): (u32, u32), video_kbit_s: u32) -> Rendition {
-    Rendition { name: name.to_owned(), push: SecretUrl::new(push), width_max, height_max, video_kbit_s }
+    let codec = PictureCodec::H264;
+    Rendition { name: name.to_owned(), push: SecretUrl::new(push), width_max, height_max, video_kbit_s, codec }
 }

@@ -315,7 +315,7 @@ fn the_first_policy_that_decides_is_asked_and_what_cannot_be_made_is_said() {
             encoded("720p", (0, 720), "h264"),
             encoded("360p", (640, 0), "h264"),
             encoded("360p", (0, 200), "h264"),
-            encoded("new", (0, 360), "av1"),
+            encoded("new", (0, 360), "hevc"),
             sound,
             copied,
         ])
@@ -330,7 +330,8 @@ fn the_first_policy_that_decides_is_asked_and_what_cannot_be_made_is_said() {
     let disagreements = || rig.text("millstream_hook_disagreements_total{hook=\"hook-2\",version=\"1\"} ");
     assert_eq!(disagreements(), 1);
     // Where nobody decides, a shadow is held against the record.
-    let own = Rendition { name: "720p".to_owned(), width: 1280, height: 720, video_kbit_s: 700 };
+    let own =
+        Rendition { name: "720p".to_owned(), width: 1280, height: 720, video_kbit_s: 700, codec: "h264".to_owned() };
     assert_eq!(choose(&[Arc::clone(&shadow)], &cam, &about, &[own], any), None);
     assert_eq!((disagreements(), rig.text("millstream_hook_agreements_total{hook=\"hook-2\",version=\"1\"} ")), (1, 1));
     assert!(is_asked(&[shadow], &cam) && !is_asked(&[], &cam));

@@ -3,7 +3,7 @@
 //! and moves nothing. Beside [`super`], which cuts all other streams.
 use std::sync::Arc;
 
-use millstream_proto::media::Track;
+use millstream_proto::media::{Codec, Frame, Track};
 
 use super::super::change::{Change, Guide, Session};
 use super::super::plans::SegmentPlans;
@@ -41,6 +41,14 @@ impl Packager {
         }
     }
 
+    /// How much earlier than its stamp a frame is decoded, milliseconds, where its coding has no composition times, as AV1's: it comes with the time at
+    /// which it is shown, and its source's frames are decoded that much before that.
+    pub(super) fn left_out_delay_ms(&self, frame: &Frame, stamp_ms: u64) -> u64 {
+        let is_left_out = frame.track == Track::Video && !matches!(frame.codec, Codec::Avc | Codec::Hevc);
+        let guide = self.guide.as_ref().filter(|_| is_left_out);
+        guide.map_or(0, |guide| guide.delay_ms(stamp_ms).min(stamp_ms))
+    }
+
     /// Whether a frame has a place: of a rendition that has yet to begin, or lost its place, only a picture that one can start at has.
     pub(super) fn has_place(&mut self, track: Track, us: u64, frame: &Sample) -> bool {
         let Some(guide) = &self.guide else { return true };
@@ -76,9 +84,11 @@ impl Packager {
         !self.astray
     }
 
-    /// Both tracks have no more of the segment that they are in.
+    /// Both tracks have no more of the segment that they are in. Where the source's run ends with it, it ends with what it has: what is between two runs
+    /// is in none of them.
     fn leave_rests(&mut self) {
-        let Some(next) = self.guide.as_ref().and_then(|guide| guide.after(self.at.msn)) else { return };
+        let next = self.guide.as_ref().and_then(|guide| guide.after(self.at.msn));
+        let Some(next) = next.filter(|next| !next.discontinuity) else { return };
         self.catch_up();
         let delay_us = self.delay_us;
         for (track, until_us) in [(Track::Video, next.start_us), (Track::Audio, next.start_us + delay_us)] {

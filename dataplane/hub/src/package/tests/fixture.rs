@@ -20,6 +20,7 @@ use crate::package::window::{Answer, Media, Window};
 pub(super) const UNIX_MS: u64 = 1_795_531_265_000;
 pub(super) const FIRST_MSN: u64 = 1_795_531_265;
 pub(super) const AVCC: &[u8] = include_bytes!("../../../../proto/tests/data/avcc.bin");
+const AV1C: &[u8] = include_bytes!("../../../../proto/tests/data/av1c.bin");
 
 /// A configuration of H.264 or AAC; `number` makes it another one.
 pub(super) fn config(track: Track, number: u8) -> MediaEvent {
@@ -34,6 +35,13 @@ pub(super) fn config(track: Track, number: u8) -> MediaEvent {
         Track::Audio => record.extend([0x56, 0xE5, number]),
     }
     MediaEvent::Config(CodecConfig { track, codec, body: [head, &record].concat().into(), record_at: head.len() })
+}
+
+/// A configuration of AV1.
+pub(super) fn av1_config() -> MediaEvent {
+    let head = b"\x90av01";
+    let body = [head, AV1C].concat().into();
+    MediaEvent::Config(CodecConfig { track: Track::Video, codec: Codec::Av1, body, record_at: head.len() })
 }
 
 pub(super) fn frame(track: Track, keyframe: bool, dts_ms: i64, cts_ms: i32, data: &[u8]) -> MediaEvent {

@@ -3,12 +3,13 @@ use std::time::Duration;
 
 use millstream_proto::hls::request::{Directives, Until};
 use millstream_proto::id::RenditionName;
-use millstream_proto::media::{MediaEvent, Track};
+use millstream_proto::media::{Codec, Frame, MediaEvent, Track};
 use millstream_proto::time::Time;
 
-use super::fixture::{PackagerFixture, Recording, at, config, stamp};
+use super::fixture::{PackagerFixture, Recording, at, av1_config, config, stamp};
 use super::rules::Parsed;
 use crate::config::{HlsConfig, Rendition};
+use crate::encodable::PictureCodec;
 use crate::package::window::{Answer, Beside, Position, Refusal, Window};
 use crate::subscriber::ClosedSegment;
 
@@ -46,9 +47,20 @@ impl Pair {
         &mut self,
         frames: &[MediaEvent],
         has: impl Fn(i64) -> bool,
+        look: impl FnMut(&Self, &MediaEvent),
+    ) {
+        self.play_as(frames, |frame| has(stamp(frame)).then(|| frame.clone()), look);
+    }
+
+    /// The same, where the rendition has `of` of each frame.
+    fn play_as(
+        &mut self,
+        frames: &[MediaEvent],
+        of: impl Fn(&MediaEvent) -> Option<MediaEvent>,
         mut look: impl FnMut(&Self, &MediaEvent),
     ) {
-        let coming = frames.iter().filter(|frame| has(stamp(frame))).map(|frame| (frame, false));
+        let own: Vec<MediaEvent> = frames.iter().filter_map(of).collect();
+        let coming = own.iter().map(|frame| (frame, false));
         let mut due: Vec<(&MediaEvent, bool)> = frames.iter().map(|frame| (frame, true)).chain(coming).collect();
         due.sort_by_key(|(frame, of_source)| (at(frame) + if *of_source { Duration::ZERO } else { LATE }, !of_source));
         for (frame, of_source) in due {
@@ -190,6 +202,7 @@ fn renditions() -> Vec<Rendition> {
             width_max,
             height_max,
             video_kbit_s: 400,
+            codec: None,
             marked: false,
         })
         .to_vec()
@@ -321,4 +334,71 @@ fn the_manifest_has_all_renditions_and_names_their_segments_as_its_own() {
         let found = rendition.media(session, Track::Video, &name);
         assert_eq!(found, Answer::Refused(Refusal::NotFound), "{session} {name}");
     }
+}
+
+/// The same frame with that composition offset.
+fn delayed(frame: &MediaEvent, delay_ms: i32) -> MediaEvent {
+    match frame {
+        MediaEvent::Frame(frame) if frame.track == Track::Video => {
+            super::fixture::frame(Track::Video, frame.keyframe, frame.dts_ms, delay_ms, &frame.body[frame.data_at..])
+        }
+        other => other.clone(),
+    }
+}
+
+/// The same frame as a worker publishes it in AV1, at half the rate: `None` of what is left out.
+fn in_av1(frame: &MediaEvent, delay_ms: i64) -> Option<MediaEvent> {
+    let MediaEvent::Frame(frame) = frame else { return Some(frame.clone()) };
+    if frame.track == Track::Audio {
+        return Some(MediaEvent::Frame(frame.clone()));
+    }
+    let number = frame.body.get(frame.data_at + 7)?;
+    let head: &[u8] = if frame.keyframe { b"\x91av01" } else { b"\xa1av01" };
+    let body = [head, &frame.body[frame.data_at..]].concat().into();
+    let (codec, data_at, cts_ms, dts_ms) = (Codec::Av1, head.len(), 0, frame.dts_ms + delay_ms);
+    let track = Track::Video;
+    let frame = Frame { track, codec, dts_ms, cts_ms, keyframe: frame.keyframe, body, data_at };
+    number.is_multiple_of(2).then_some(MediaEvent::Frame(frame))
+}
+
+/// AV1 has no composition times over RTMP: its frames come with the times at which they are shown. They get the places of the source's all the same.
+#[test]
+fn a_rendition_without_composition_times_has_its_sources_segments() {
+    for delay_ms in [0, 67] {
+        let mut pair = Pair::new();
+        pair.rendition.source.read(&[av1_config()]);
+        let frames = Recording { for_ms: 20_000, ..Recording::default() }.frames();
+        let frames: Vec<_> = frames.iter().map(|frame| delayed(frame, delay_ms)).collect();
+        pair.play_as(&frames, |frame| in_av1(frame, delay_ms.into()), |_, _| {});
+        let segments = same_to(&pair, Track::Video, ROUNDED_US, 0);
+        assert!(segments.iter().all(|segment| segment.parts.len() > 1), "{delay_ms}: {segments:?}");
+        same_to(&pair, Track::Audio, SOUND_US, 1);
+        // Each picture is shown when the source's is.
+        let shown = |fixture: &mut PackagerFixture| -> Vec<i64> {
+            fixture.shown(Track::Video).iter().map(|shown| shown.pts).collect()
+        };
+        let (of_source, own) = (shown(&mut pair.source), shown(&mut pair.rendition));
+        let near = |pts: &i64| of_source.iter().any(|other| other.abs_diff(*pts) <= 90);
+        assert!(own.len() > 100 && own.iter().all(near), "{delay_ms}: {own:?} {of_source:?}");
+    }
+}
+
+/// Players switch within a set, and not all of them to another coding.
+#[test]
+fn renditions_in_another_coding_are_a_set_of_their_own() {
+    let mut pair = Pair::new();
+    pair.play(&Recording { for_ms: 12_000, ..Recording::default() }.frames(), |_| true);
+    let mut renditions = renditions();
+    renditions[0].codec = Some(PictureCodec::Av1);
+    let Answer::Ready(text) = pair.source.window.manifest_with(&renditions, 7, true) else { panic!("a manifest") };
+    let text = String::from_utf8(text.to_vec()).expect("text");
+    let sets: Vec<&str> = text.split("<AdaptationSet ").skip(1).collect();
+    assert_eq!(sets.len(), 3, "{text}");
+    assert!(sets[0].contains(" id=\"0\" selectionPriority=\"2\"") && sets[1].contains(" id=\"1\""), "{text}");
+    assert!(sets[0].contains("id=\"180p\" codecs=\"avc1.") && !sets[0].contains("av01"), "{text}");
+    assert!(sets[1].contains("id=\"90p\" codecs=\"av01.0.00M.08\"") && !sets[1].contains("avc1"), "{text}");
+    assert!(sets[0].contains("switching:2016\" value=\"1\"") && sets[1].contains("value=\"0\""), "{text}");
+    let Answer::Ready(text) = pair.source.window.multivariant_with(&renditions, true) else { panic!("a playlist") };
+    let text = String::from_utf8(text.to_vec()).expect("text");
+    assert!(text.contains("CODECS=\"av01.0.00M.08,mp4a.40.2\""), "{text}");
 }

@@ -1,7 +1,7 @@
 //! A window's DASH manifest: the same segments, as a `SegmentTimeline`, with a period for each run without discontinuity.
 use bytes::Bytes;
 use millstream_proto::codec::Shape;
-use millstream_proto::dash::mpd::{self, Mpd, Period, Representation};
+use millstream_proto::dash::mpd::{self, Mpd, Period, Representation, SwitchingSet};
 use millstream_proto::media::Track;
 
 use super::beside::is_decodable;
@@ -97,8 +97,9 @@ impl Window {
         for (run, start_ms) in runs {
             let tracks = [Track::Video, Track::Audio].into_iter().filter_map(|track| self.track(session, track, run));
             let mut tracks: Vec<_> = tracks.collect();
-            if let Some(video) = tracks.iter_mut().find(|track| track.video) {
-                self.add_renditions(session, renditions, run, video);
+            let video = tracks.iter().position(|track| track.video);
+            if let Some(at) = video {
+                self.add_renditions(session, renditions, run, (&mut tracks, at));
             }
             if !tracks.is_empty() {
                 periods.push(Period { id: run, start_ms, tracks, events: self.events(run) });
@@ -132,6 +133,7 @@ impl Window {
         let base = folder(&session.name, track);
         Some(mpd::Track {
             video: track == Track::Video,
+            of: None,
             representations: vec![Representation {
                 id: directory(track).to_owned(),
                 codecs: header.summary.codec.clone(),
@@ -173,8 +175,15 @@ impl Window {
     }
 
     /// Renditions of a run's picture. Their files are named by the source's session, and their headers by the run: nobody may have asked for them, so
-    /// that they have no session of their own yet. See [`Self::aligned`].
-    fn add_renditions(&self, session: &Session, renditions: &[Rendition], run: u64, video: &mut mpd::Track) {
+    /// that they have no session of their own yet. See [`Self::aligned`]. Those in another coding than the source's are a set of their own: players
+    /// switch within one, and not all of them to another coding.
+    fn add_renditions(
+        &self,
+        session: &Session,
+        renditions: &[Rendition],
+        run: u64,
+        (tracks, video): (&mut Vec<mpd::Track>, usize),
+    ) {
         let header = self.held(Track::Video).segments().rfind(|segment| segment.opened.discontinuities == run);
         let header = header.and_then(|segment| self.header(Track::Video, segment.opened.header));
         let Some(summary) = header.map(|header| &header.summary).filter(|summary| is_decodable(summary)) else {
@@ -184,10 +193,30 @@ impl Window {
         let offers = renditions.iter().rev().filter_map(|of| Offer::of(of, size, playlist_name));
         let base = folder(&session.name, Track::Video);
         let offered: Vec<_> = offers.map(|offer| offer.representation(&base, run)).collect();
+        let Some(track) = tracks.get_mut(video) else { return };
         // As in the multivariant playlist: the source's picture has no watermark.
         if renditions.iter().any(|rendition| rendition.marked) && !offered.is_empty() {
-            video.representations.clear();
+            track.representations.clear();
         }
-        video.representations.extend(offered);
+        let mut sets: Vec<mpd::Track> = Vec::new();
+        for representation in std::mem::take(&mut track.representations).into_iter().chain(offered) {
+            let own = family(&representation.codecs).to_owned();
+            match sets.iter_mut().find(|set| set.representations.first().is_some_and(|of| family(&of.codecs) == own)) {
+                Some(set) => set.representations.push(representation),
+                None => sets.push(mpd::Track { representations: vec![representation], ..track.clone() }),
+            }
+        }
+        let count = sets.len();
+        if count > 1 {
+            for (number, set) in sets.iter_mut().enumerate() {
+                set.of = Some(SwitchingSet { number, count });
+            }
+        }
+        tracks.splice(video..=video, sets);
     }
+}
+
+/// The coding that RFC 6381's name of it begins with.
+fn family(codecs: &str) -> &str {
+    codecs.split('.').next().unwrap_or_default()
 }

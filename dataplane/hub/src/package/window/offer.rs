@@ -1,10 +1,12 @@
 //! A rendition as the source's multivariant playlist offers it, whether or not it is being made. Beside [`super::text`].
+use millstream_proto::codec::av1;
 use millstream_proto::dash::mpd::Representation;
 use millstream_proto::hls::multivariant::Variant;
 use millstream_proto::id::RenditionName;
 use millstream_proto::media::Track;
 
 use crate::config::Rendition;
+use crate::encodable::PictureCodec;
 use crate::package::file_name::Name;
 
 /// A segment may be this much above the rate that an encoder is set to, percent.
@@ -26,12 +28,10 @@ impl Offer {
     /// Of a source with a picture of that size; `None`: it is smaller than the rendition would be.
     pub(super) fn of(rendition: &Rendition, source: (u32, u32), name: fn(Track) -> &'static str) -> Option<Self> {
         let size = rendition.size_of(source)?;
-        let pixels = u64::from(size.0) * u64::from(size.1);
-        let level = LEVELS.iter().find(|(_, most)| pixels <= *most).map_or("33", |(level, _)| level);
         Some(Self {
             name: rendition.name.clone(),
             uri: format!("{}/{}", rendition.name, name(Track::Video)),
-            codec: format!("avc1.42C0{level}"),
+            codec: codec(rendition.codec(), size),
             size,
             video_bps: u64::from(rendition.video_kbit_s) * 1_000,
         })
@@ -66,5 +66,17 @@ impl Offer {
             initialization: format!("{base}/{}", Name::Header(run)),
             media: format!("{base}/$Number$.m4s"),
         }
+    }
+}
+
+/// How RFC 6381 names what a worker makes of a picture of this size.
+fn codec(codec: PictureCodec, (width, height): (u32, u32)) -> String {
+    match codec {
+        PictureCodec::H264 => {
+            let pixels = u64::from(width) * u64::from(height);
+            let level = LEVELS.iter().find(|(_, most)| pixels <= *most).map_or("33", |(level, _)| level);
+            format!("avc1.42C0{level}")
+        }
+        PictureCodec::Av1 => av1::main_codec_string(av1::level(width, height)),
     }
 }
