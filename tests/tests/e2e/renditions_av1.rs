@@ -8,10 +8,11 @@ use millstream_tests::http::get;
 use millstream_tests::machine::Probe;
 use millstream_tests::rtmp::Publisher;
 use millstream_tests::server::{Options, Server};
-use millstream_tests::tools::{Tool, ffmpeg_decodes_by, ffprobe, ffprobe_by, newer};
+use millstream_tests::tools::{Tool, ffmpeg_decodes_but, ffprobe, ffprobe_by, newer};
 use millstream_tests::{eventually, seconds};
 use serde_json::{Value, json};
 
+const FILES: [&str; 3] = ["live.m3u8", "manifest.mpd", "live.flv"];
 const CONFIG: &str = "[stream_defaults]\non_unpublish = \"end\"\n[transcode]\nencoder = \"rav1e\"\n";
 
 fn start() -> (Server, Client) {
@@ -56,7 +57,7 @@ fn is_made(server: &Server) -> Option<String> {
 
 /// Times of the pictures of a file, milliseconds.
 fn pictures(path: &Path) -> Vec<i64> {
-    let of = ["-v", "error", "-select_streams", "v", "-show_entries", "frame=pts_time", "-of", "csv=p=0"];
+    let of = ["-v", "error", "-select_streams", "v", "-show_entries", "packet=pts_time", "-of", "csv=p=0"];
     let done = Tool::start(&newer("ffprobe"), &[&of[..], &[path.to_str().expect("ASCII")]].concat()).wait(seconds(30));
     assert!(done.status.success() && done.stderr.is_empty(), "{}", done.stderr);
     let times = done.stdout.lines().filter_map(|line| line.trim_end_matches(',').parse::<f64>().ok());
@@ -76,31 +77,27 @@ fn every_output_has_a_rendition_in_av1_and_what_is_too_slow_is_said() {
     let manifest = text(&server, "/cam/index.mpd");
     assert!(manifest.contains("<Representation id=\"360p\" codecs=\"av01.0.01M.08\""), "{manifest}");
 
-    // Each output, as a client sees it that knows AV1 in FLV.
+    // Each output: in FLV AV1 is known to a client that is newer than Debian's.
     let Some(own) = is_made(&server) else { return };
     assert!(own.contains("CODECS=\"av01.0.01M.08,mp4a.40.2\""), "{own}");
     let at = |file: &str| format!("http://{}/cam/360p/{file}", server.http);
-    let seen = |url: &str| {
-        let mut seen = ffprobe_by(&newer("ffprobe"), url);
+    for file in FILES {
+        let mut seen =
+            if file.ends_with("flv") { ffprobe_by(&newer("ffprobe"), &at(file)) } else { ffprobe(&at(file)) };
         seen.dedup();
-        seen
-    };
-    for file in ["live.flv", "live.m3u8", "manifest.mpd"] {
-        assert_eq!(seen(&at(file)), ["aac", "av1,640,360"], "{file}");
+        assert_eq!(seen, ["aac", "av1,640,360"], "{file}");
     }
-    // And one of five years ago, which knows it in MP4.
-    let mut older = ffprobe(&at("live.m3u8"));
-    older.dedup();
-    assert_eq!(older, ["aac", "av1,640,360"]);
-    ffmpeg_decodes_by(&newer("ffmpeg"), &at("live.flv"), 30);
+    // It reads the initialisation again with each reload, and says so.
+    ffmpeg_decodes_but("ffmpeg", &at("live.m3u8"), 30, &["Found duplicated MOOV Atom"]);
 
     // Pictures are all there: as many a second as were said, without a hole.
     let dir = tempfile::tempdir().expect("a directory");
-    for file in ["live.m3u8", "manifest.mpd", "live.flv"] {
+    for file in FILES {
         let path = dir.path().join(format!("{file}.mkv"));
         let to = path.to_str().expect("ASCII");
         let arguments = ["-v", "error", "-y", "-i", &at(file), "-t", "6", "-map", "0:v:0", "-c", "copy", to];
-        let done = Tool::start(&newer("ffmpeg"), &arguments).wait(seconds(40));
+        let program = if file.ends_with("flv") { newer("ffmpeg") } else { "ffmpeg".to_owned() };
+        let done = Tool::start(&program, &arguments).wait(seconds(40));
         assert!(done.status.success(), "{file}: {}", done.stderr);
         let times = pictures(&path);
         let steps: Vec<i64> = times.windows(2).map(|pair| pair[1] - pair[0]).collect();
