@@ -15,7 +15,7 @@ use millstream_acme::{Domain, check_email};
 use millstream_fleet::http::url::Url;
 use millstream_proto::id::Id;
 #[cfg(feature = "transcode")]
-use millstream_transcoder::{EncoderName, FfmpegChoice};
+use millstream_transcoder::{EncoderChoice, EncoderName, FfmpegChoice};
 
 pub(crate) use crate::failure::Failure;
 #[cfg(feature = "transcode")]
@@ -128,23 +128,11 @@ pub(crate) struct FarFlags {
     /// Which ffmpeg decodes what the built-in decoder does not: auto (the one in PATH, if there is one), off, or a path [default: auto]
     #[arg(long, env = "MILLSTREAM_FFMPEG", value_name = "auto|off|FILE", value_parser = transcode::ffmpeg)]
     pub(crate) ffmpeg: Option<FfmpegChoice>,
-    /// What renditions are encoded with: openh264, or ffmpeg: and the name of an encoder of it [default: openh264]
-    #[arg(long, env = "MILLSTREAM_ENCODER", value_name = "NAME", value_parser = EncoderChoice::parse)]
+    /// What renditions in H.264 are encoded with: openh264, or ffmpeg: and the name of an encoder of it [default: openh264]
+    #[arg(long, env = "MILLSTREAM_ENCODER", value_name = "NAME", value_parser = transcode::h264_encoder)]
     pub(crate) encoder: Option<EncoderChoice>,
     #[command(flatten)]
     pub(crate) log: LogFlags,
-}
-
-/// What renditions are encoded with; `None` in it: the built-in encoder.
-#[cfg(feature = "transcode")]
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct EncoderChoice(pub(crate) Option<EncoderName>);
-
-#[cfg(feature = "transcode")]
-impl EncoderChoice {
-    fn parse(text: &str) -> Result<Self, String> {
-        transcode::encoder(text).map(Self)
-    }
 }
 
 /// What the server, or a worker, starts this program with.

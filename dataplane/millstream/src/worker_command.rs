@@ -4,10 +4,10 @@ use std::ffi::OsString;
 use std::path::Path;
 
 use anyhow::{Context as _, anyhow};
-use millstream_transcoder::{FarWorker, LinkTo, Program, look, serve_far};
+use millstream_transcoder::{EncoderChoice, FarWorker, LinkTo, Program, look, serve_far};
 use tracing::{info, warn};
 
-use crate::cli::{EncoderChoice, FarFlags};
+use crate::cli::FarFlags;
 use crate::failure::Failure;
 use crate::settings::LogSettings;
 use crate::transcoding::{COMMAND, this_program};
@@ -44,7 +44,7 @@ fn prepare(flags: FarFlags, font: Option<&Path>) -> anyhow::Result<FarWorker> {
         warn!("--control-url: {url} is not TLS: whoever is on the way can read this worker's token");
     }
     let token = keys::read_worker_token(&token_file.context("a worker needs a token of control: give --token-file")?)?;
-    let encoder = encoder.and_then(|EncoderChoice(name)| name);
+    let encoder = encoder.and_then(EncoderChoice::of_ffmpeg);
     let found = look(&this_program(), &ffmpeg.unwrap_or_default(), encoder);
     if encoder.is_some() {
         found.as_ref().map_err(|error| anyhow!("--encoder: {error}"))?;

@@ -92,6 +92,18 @@ pub(crate) fn ffmpeg_text(choice: &FfmpegChoice) -> String {
     }
 }
 
+/// The name of an encoder of H.264: whether it is to be AV1 is the node's to say.
+#[cfg(feature = "transcode")]
+pub(crate) fn h264_encoder(text: &str) -> Result<EncoderChoice, String> {
+    match encoder(text)? {
+        EncoderChoice::Rav1e => Err(
+            "renditions in AV1 are asked for by the node (encoder under [transcode]); give what encodes those in H.264"
+                .to_owned(),
+        ),
+        encoder => Ok(encoder),
+    }
+}
+
 /// The name of an encoder.
 pub(crate) fn encoder(text: &str) -> Result<EncoderChoice, String> {
     text.parse().map_err(|error: NoEncoder| error.to_string())
