@@ -428,11 +428,13 @@ async fn keep_worker(shared: Arc<Shared>) {
         let ended = match far {
             Some(arrived) => {
                 let ended = process::run_far(&shared, arrived, &mut was_ready).await;
-                let how = match () {
-                    () if was_ready && begun.elapsed() >= LASTED => Left::Worked,
+                let how = if was_ready && begun.elapsed() >= LASTED {
+                    Left::Worked
+                } else if shared.whence == Where::Any && !ended.is_meant() {
                     // What is made here is not given up again and again for one that makes nothing.
-                    () if shared.whence == Where::Any && !ended.is_meant() => Left::Failed,
-                    () => Left::Free,
+                    Left::Failed
+                } else {
+                    Left::Free
                 };
                 shared.remote.left(how);
                 ended
