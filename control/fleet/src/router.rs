@@ -170,9 +170,6 @@ fn refusal_of(is_it: &IsNode, request: &Request, advice: &str) -> Option<Respons
         refusal.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         return Some(refusal);
     }
-    if let Some(OnNode(tell)) = request.extensions().get() {
-        tell();
-    }
     None
 }
 
@@ -191,7 +188,12 @@ impl Link {
     /// The answer to whoever has no node's token.
     fn refusal(&self, request: &Request) -> Option<Response> {
         let advice = "the link wants a node's token: give the node the content of control's node-token file";
-        refusal_of(&self.is_node, request, advice)
+        let refusal = refusal_of(&self.is_node, request, advice);
+        // A worker's token is no node's: its connection stays among those of strangers.
+        if let (None, Some(OnNode(tell))) = (&refusal, request.extensions().get()) {
+            tell();
+        }
+        refusal
     }
 
     async fn read<T: DeserializeOwned>(&self, request: Request, bytes_max: usize) -> Result<T, Response> {
@@ -231,4 +233,37 @@ fn respond(status: StatusCode, content_type: &'static str, body: Body) -> Respon
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
     response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+    use crate::DropEvents;
+
+    #[tokio::test]
+    async fn the_token_of_workers_gives_a_connection_no_place_of_a_node() {
+        let fleet = Fleet::new([], String::new(), DropEvents);
+        let of = |token: &'static str| -> IsNode { Arc::new(move |shown: &Secret| shown.matches(token)) };
+        let places = Arc::new(AtomicUsize::new(0));
+        let request = |token: &str| {
+            let mut request = Request::new(Body::from("{\"worker\":{\"name\":\"gpu\",\"run\":1}}"));
+            let bearer = HeaderValue::from_str(&format!("Bearer {token}")).unwrap();
+            request.headers_mut().insert(AUTHORIZATION, bearer);
+            let told = Arc::clone(&places);
+            request.extensions_mut().insert(OnNode::new(move || {
+                told.fetch_add(1, Ordering::Relaxed);
+            }));
+            request
+        };
+        let link = Link { fleet: fleet.clone(), is_node: of("of nodes") };
+        let tickets = Tickets::new(&Secret::new("of nodes"));
+        let work_link = WorkLink { fleet, is_worker: of("of workers"), tickets };
+        assert_eq!(work(State(work_link), request("of workers")).await.status(), StatusCode::OK);
+        assert!(link.refusal(&request("of workers")).is_some());
+        assert_eq!(places.load(Ordering::Relaxed), 0);
+        assert!(link.refusal(&request("of nodes")).is_none());
+        assert_eq!(places.load(Ordering::Relaxed), 1);
+    }
 }

@@ -30,9 +30,10 @@ impl Tickets {
         Self(WorkerKey::new(node_token))
     }
 
-    fn of(&self, worker: &str, (node, url): (String, String), now_unix_s: u64) -> Assignment {
+    fn of(&self, worker: &NodeId, (node, url): (String, String), now_unix_s: u64) -> Assignment {
         let expires_unix_s = now_unix_s + TICKET_LASTS.as_secs();
-        let ticket = Ticket(self.0.ticket(&node, worker, expires_unix_s).expose().to_owned());
+        let ticket = self.0.ticket(&node, (&worker.name, worker.run), expires_unix_s);
+        let ticket = Ticket(ticket.expose().to_owned());
         Assignment { node, url, expires_unix_s, ticket }
     }
 }
@@ -179,6 +180,8 @@ impl Workers {
             // Control may have begun after it, or may not hear its node: it goes on.
             let url = takers.get(&member.serving);
             if let Some(assigned) = member.assigned.as_mut().filter(|assigned| assigned.node == member.serving) {
+                // Its next run, or its next connection, has the node kept for a while.
+                assigned.since = Instant::now();
                 if let Some(url) = url {
                     assigned.url.clone_from(url);
                 }
@@ -209,10 +212,10 @@ impl Workers {
 impl Fleet {
     /// A worker's question whose it is; answered when that is another node than it was told, or when its wait is over.
     pub async fn work(&self, poll: WorkPoll, tickets: &Tickets) -> Result<WorkPush, LinkError> {
-        let (name, told) = (poll.worker.name.clone(), poll.assigned.clone());
+        let (worker, told) = (poll.worker.clone(), poll.assigned.clone());
         if !understands(poll.protocol) {
             tracing::warn!(
-                worker = name,
+                worker = worker.name,
                 protocol = poll.protocol,
                 ours = PROTOCOL,
                 "a worker is more than one release apart: it is served as far as it is understood; upgrade the older of the two"
@@ -222,11 +225,11 @@ impl Fleet {
         lock(&self.0.workers).hear(poll)?;
         loop {
             let takers = lock(&self.0.registry).takers();
-            let chosen = lock(&self.0.workers).choose(&name, &takers);
+            let chosen = lock(&self.0.workers).choose(&worker.name, &takers);
             let is_news = chosen.as_ref().map_or("", |(node, _)| node) != told;
             if is_news || Instant::now() >= until {
                 let now_unix_s = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-                let assignment = chosen.map(|chosen| tickets.of(&name, chosen, now_unix_s));
+                let assignment = chosen.map(|chosen| tickets.of(&worker, chosen, now_unix_s));
                 return Ok(WorkPush { protocol: PROTOCOL, assignment });
             }
             tokio::time::sleep(WORK_LOOK_EVERY.min(until - Instant::now())).await;
@@ -302,6 +305,16 @@ mod tests {
         tokio::time::advance(WORK_BEGUN_WITHIN).await;
         assert_eq!(told(&mut workers, poll("two", 1, "a"), &all), "a");
         assert_eq!(told(&mut workers, poll("one", 1, ""), &all), "b", "it is tried again");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_that_is_started_again_comes_back_to_its_node_after_hours() {
+        let (mut workers, all) = (Workers::default(), takers(&["a", "b"]));
+        assert_eq!(told(&mut workers, poll("one", 1, "b"), &all), "b");
+        tokio::time::advance(Duration::from_hours(1)).await;
+        assert_eq!(told(&mut workers, poll("one", 1, "b"), &all), "b");
+        tokio::time::advance(Duration::from_secs(2)).await;
+        assert_eq!(told(&mut workers, poll("one", 2, ""), &all), "b", "and not to the first that is free");
     }
 
     #[tokio::test(start_paused = true)]

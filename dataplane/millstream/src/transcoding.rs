@@ -23,7 +23,7 @@ use millstream_transcoder::{EncoderChoice, Introduced, Program, RemotePort, Wher
 use rustls::ServerConfig;
 use tokio::runtime::Runtime;
 use tokio::sync::watch::Receiver;
-use tracing::info;
+use tracing::{info, warn};
 
 #[cfg(feature = "transcode")]
 use millstream_worker::ffmpeg::FfmpegSettings;
@@ -170,6 +170,16 @@ pub(crate) fn take_workers(
     })?;
     let url = public::worker_url(settings.worker_url.as_deref(), address);
     info!(listener = "workers", %address, url, "listening for workers of other machines");
+    if tls.is_none() && !address.ip().is_loopback() {
+        warn!(
+            %address,
+            "workers of other machines come here without TLS: who is on the way can read and change what is sent; let transcode.worker_url begin with tls://, \
+             or listen in a private network (transcode.worker_listen)"
+        );
+    }
+    if settings.worker_url.is_none() && address.ip().is_loopback() {
+        warn!(url, "only workers of this machine come to this address: set transcode.worker_listen");
+    }
     workers.listen(RemotePort { listener, tls, node: node.to_owned(), key: WorkerKey::new(token) });
     Ok(url)
 }

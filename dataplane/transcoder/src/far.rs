@@ -4,6 +4,7 @@
 //! It makes connections and takes none. Its child ends with it, by whatever it ends, and with the connection.
 use std::ffi::OsString;
 use std::io;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -67,6 +68,10 @@ enum Trouble {
     Greeting(#[from] GreetingError),
     #[error("no connection within {} s", CONNECT_WAIT.as_secs())]
     Late,
+    #[error(
+        "the node would send code of hooks over a connection that others can change, and it is not taken: let transcode.worker_url of the node begin with tls://"
+    )]
+    Hooks,
     #[error("the process that decodes cannot be started: {0}")]
     Start(io::Error),
     #[error("the node has closed the connection")]
@@ -175,6 +180,7 @@ impl FarWorker {
         let hello = Hello {
             release: RELEASE.to_owned(),
             worker: self.id.name.clone(),
+            run: self.id.run,
             node: assignment.node.clone(),
             expires_unix_s: assignment.expires_unix_s,
             reached: reached.ip().to_string(),
@@ -184,8 +190,16 @@ impl FarWorker {
         let ticket = Secret::new(assignment.ticket.0.clone());
         let greeting = introduce(&mut line, hello, &ticket);
         let accepted = timeout(GREETING_WAIT, greeting).await.unwrap_or(Err(GreetingError::Late))?;
+        if accepted.hooks && !may_hook(secure, reached.ip()) {
+            return Err(Trouble::Hooks);
+        }
         Ok((line, accepted))
     }
+}
+
+/// Whether the process that decodes may be one that runs code of hooks: what follows the greetings is protected by TLS alone.
+fn may_hook(secure: bool, reached: IpAddr) -> bool {
+    secure || reached.to_canonical().is_loopback()
 }
 
 /// Works for a node until something ends that.
@@ -281,6 +295,13 @@ mod tests {
                 && !is_worker_url("tcp://no de:1")
                 && !is_worker_url("tcp://a/b:1")
         );
+    }
+
+    #[test]
+    fn code_of_hooks_is_taken_over_tls_or_within_one_machine() {
+        let at = |text: &str| text.parse::<IpAddr>().unwrap();
+        assert!(may_hook(true, at("192.0.2.7")) && may_hook(false, at("127.0.0.1")) && may_hook(false, at("::1")));
+        assert!(!may_hook(false, at("192.0.2.7")) && !may_hook(false, at("::ffff:192.0.2.7")));
     }
 
     #[tokio::test(start_paused = true)]

@@ -24,8 +24,12 @@ const SILENT_MOST: Duration = Duration::from_secs(20);
 /// One of another machine is asked whether it is there so often, and answers within this time: it may have gone without a word.
 pub(crate) const PING_EVERY: Duration = Duration::from_secs(3);
 const PONG_WITHIN: Duration = Duration::from_secs(10);
-/// And takes an order within this time: code of a hook has 16 MiB.
+/// And takes so much of an order within this time: code of a hook has 16 MiB.
 const FAR_WAIT: Duration = Duration::from_secs(15);
+const WRITE_BYTES: usize = 1 << 20;
+/// What was written and not sent yet, at most, and how fast the slowest connection sends it: a question waits behind that.
+const UNSENT_BYTES_MOST: usize = 4 << 20;
+const SLOWEST_BYTES_S: usize = 256 << 10;
 /// Bytes of a read of what a worker says.
 const READ_BYTES: usize = 64 << 10;
 /// Bytes of a read of what it says beside that.
@@ -181,6 +185,30 @@ pub(crate) async fn log(mut stderr: ChildStderr) {
     }
 }
 
+/// When a worker has been silent for too long. Time in which it was written to does not count: meanwhile it was not listened to.
+struct Silence {
+    heard_at: Instant,
+    most: Duration,
+}
+
+impl Silence {
+    fn heard(&mut self, now: Instant) {
+        self.heard_at = self.heard_at.max(now);
+    }
+
+    /// So much was written to it since that moment. What comes next waits until that has been sent.
+    fn told(&mut self, begun: Instant, now: Instant, bytes: usize) {
+        let sent_within = |bytes: usize| Duration::from_millis((bytes * 1000 / SLOWEST_BYTES_S) as u64);
+        let later = self.heard_at + (now - begun) + sent_within(bytes.min(UNSENT_BYTES_MOST));
+        // It does not add up: a worker that has gone is found however much it is told.
+        self.heard_at = self.heard_at.max(later.min(now + sent_within(UNSENT_BYTES_MOST)));
+    }
+
+    fn ends_at(&self) -> Instant {
+        self.heard_at + self.most
+    }
+}
+
 /// `None`: it has closed its output.
 async fn speak(
     shared: &Arc<Shared>,
@@ -196,14 +224,16 @@ async fn speak(
     }
     let (mut reader, mut told) = (Reader::new(), Told::default());
     let mut buffer = vec![0; READ_BYTES];
-    let mut heard_at = Instant::now();
     let (mut is_due, mut orders_at) = (true, None);
     let mut ping_at = is_far.then(Instant::now);
     let silent_most = if is_far { PONG_WITHIN } else { SILENT_MOST };
+    let mut silence = Silence { heard_at: Instant::now(), most: silent_most };
     loop {
+        let (writing_since, mut written) = (Instant::now(), 0);
         if let Some(at) = ping_at.filter(|at| Instant::now() >= *at) {
-            if let Err(ended) = say(to, &Order::Ping, &[], patience).await {
-                return Some(ended);
+            match say(to, &Order::Ping, &[], patience).await {
+                Ok(bytes) => written += bytes,
+                Err(ended) => return Some(ended),
             }
             ping_at = Some(at.max(Instant::now()) + PING_EVERY);
         }
@@ -214,8 +244,9 @@ async fn speak(
             let (due, next) = if *was_ready { shared.orders(&mut told, way) } else { (Vec::new(), None) };
             for due in due {
                 let (order, payload) = due.order(key).await;
-                if let Err(ended) = say(to, &order, &payload, patience).await {
-                    return Some(ended);
+                match say(to, &order, &payload, patience).await {
+                    Ok(bytes) => written += bytes,
+                    Err(ended) => return Some(ended),
                 }
             }
             orders_at = next;
@@ -224,7 +255,10 @@ async fn speak(
         }
         // One that makes something tells how it does every few seconds; one of another machine answers when it is asked.
         let owes_word = is_far || !*was_ready || told.started() > 0 || shared.is_watching();
-        let silent_at = heard_at + silent_most;
+        if written > 0 {
+            silence.told(writing_since, Instant::now(), written);
+        }
+        let silent_at = silence.ends_at();
         if owes_word && Instant::now() >= silent_at {
             return Some(Ended::Silent(silent_most));
         }
@@ -241,7 +275,7 @@ async fn speak(
             () = shared.remote.arrives() => return Some(Ended::Replaced),
             read = from.read(&mut buffer) => {
                 let count = read.ok().filter(|count| *count > 0)?;
-                heard_at = Instant::now();
+                silence.heard(Instant::now());
                 reader.push(buffer.get(..count).unwrap_or_default());
                 loop {
                     match reader.poll::<Report>() {
@@ -267,27 +301,31 @@ async fn speak(
     }
 }
 
+/// Gives the bytes that were written. It takes each piece of them in time, so that what is large may take longer.
 async fn say(
     to: &mut (impl AsyncWrite + Unpin),
     order: &Order,
     payload: &[u8],
     patience: Duration,
-) -> Result<(), Ended> {
+) -> Result<usize, Ended> {
     let message = match encode(order, payload) {
         Ok(message) => message,
         Err(error) => {
             // Another worker would be told the same.
             tracing::error!(%error, "an order that cannot be told to a worker is left out");
-            return Ok(());
+            return Ok(0);
         }
     };
-    let writing = async {
-        to.write_all(&message).await?;
-        // A connection with TLS holds back what does not fill a record.
-        to.flush().await
-    };
-    let written = timeout(patience, writing).await;
-    written.unwrap_or_else(|_| Err(ErrorKind::TimedOut.into())).map_err(Ended::Deaf)
+    for piece in message.chunks(WRITE_BYTES) {
+        let writing = async {
+            to.write_all(piece).await?;
+            // A connection with TLS holds back what does not fill a record.
+            to.flush().await
+        };
+        let written = timeout(patience, writing).await;
+        written.unwrap_or_else(|_| Err(ErrorKind::TimedOut.into())).map_err(Ended::Deaf)?;
+    }
+    Ok(message.len())
 }
 
 /// Takes a report, gives the stream or rendition that it speaks of, and logs what people want to know of it.
@@ -325,4 +363,57 @@ fn heard(shared: &Shared, told: &mut Told, report: &Report) -> Option<Id> {
         _ => {}
     }
     of
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::duplex;
+
+    use super::*;
+
+    #[test]
+    fn a_worker_that_takes_a_large_order_slowly_is_not_silent_and_one_that_is_gone_is() {
+        let begun = Instant::now();
+        let at = |seconds: u64| begun + Duration::from_secs(seconds);
+        let mut silence = Silence { heard_at: begun, most: PONG_WITHIN };
+        assert_eq!(silence.ends_at(), at(10));
+        // 16 MiB over a slow line: what is written last has not been sent.
+        silence.told(at(1), at(61), 16 << 20);
+        assert!(silence.ends_at() > at(61) + PONG_WITHIN, "it can answer");
+        // However much it is told, and however often.
+        for second in 62..200 {
+            silence.told(at(second), at(second), 16 << 20);
+        }
+        assert!(silence.ends_at() <= at(199) + Duration::from_secs(16) + PONG_WITHIN);
+        // Small orders every second hide nothing.
+        let mut silence = Silence { heard_at: begun, most: PONG_WITHIN };
+        for second in 1..10 {
+            silence.told(at(second), at(second), 300);
+        }
+        assert!(silence.ends_at() < at(11));
+        silence.heard(at(9));
+        assert_eq!(silence.ends_at(), at(19));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_large_order_may_take_longer_than_a_piece_of_it() {
+        let (mut node, mut worker) = duplex(WRITE_BYTES);
+        let payload = vec![1; 4 * WRITE_BYTES];
+        let reading = tokio::spawn(async move {
+            let mut buffer = vec![0; WRITE_BYTES / 4];
+            let mut read = 0;
+            while read <= 4 * WRITE_BYTES {
+                tokio::time::sleep(FAR_WAIT / 6).await;
+                read += worker.read(&mut buffer).await.unwrap();
+            }
+            worker
+        });
+        let begun = tokio::time::Instant::now();
+        let order = Order::Unwatch { watch: 1 };
+        assert!(say(&mut node, &order, &payload, FAR_WAIT).await.unwrap() > payload.len());
+        assert!(begun.elapsed() > FAR_WAIT, "{:?}", begun.elapsed());
+        let _open = reading.await.unwrap();
+        // One that takes nothing is deaf.
+        assert!(matches!(say(&mut node, &order, &payload, FAR_WAIT).await, Err(Ended::Deaf(_))));
+    }
 }

@@ -37,7 +37,7 @@ use super::hooks::{Looks, MotionHook, MotionHooks};
 use super::loads::Loads;
 use super::marks::Marks;
 use super::process;
-use super::remote::{self, Arrived, Place, RemotePort};
+use super::remote::{self, Arrived, Left, Place, RemotePort};
 use super::snapshots::{Asker, Picture, Snapshots};
 use super::sprites::{Keyframe, NoSprite, Sprite, Sprites};
 use super::states::{Counts, States};
@@ -155,7 +155,7 @@ impl Workers {
             runtime,
             program,
             whence,
-            remote: Place::default(),
+            remote: Place::new(u64::from(std::process::id())),
             maker: Mutex::new(maker),
             app,
             jobs: JobKey::new(key),
@@ -428,7 +428,15 @@ async fn keep_worker(shared: Arc<Shared>) {
         let ended = match far {
             Some(arrived) => {
                 let ended = process::run_far(&shared, arrived, &mut was_ready).await;
-                shared.remote.left();
+                let how = if was_ready && begun.elapsed() >= LASTED {
+                    Left::Worked
+                } else if shared.whence == Where::Any && !ended.is_meant() {
+                    // What is made here is not given up again and again for one that makes nothing.
+                    Left::Failed
+                } else {
+                    Left::Free
+                };
+                shared.remote.left(how);
                 ended
             }
             None => process::run(&shared, &shared.program, &mut was_ready).await,
@@ -511,9 +519,10 @@ impl Shared {
 
     /// The same, for a worker that has reached this machine at that address.
     pub(crate) fn ports_for(&self, reached: std::net::IpAddr) -> Result<Vec<u16>, GreetingError> {
-        match self.addresses.get().and_then(|addresses| addresses.out_of_reach(reached)) {
+        let addresses = self.addresses.get().ok_or(GreetingError::Early)?;
+        match addresses.out_of_reach(reached) {
             Some(at) => Err(GreetingError::Loopback(at.to_string())),
-            None => Ok(self.ports().unwrap_or_default()),
+            None => Ok(addresses.ports()),
         }
     }
 

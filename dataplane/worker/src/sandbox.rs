@@ -245,16 +245,20 @@ fn refused() -> Result<Rules, Box<dyn std::error::Error>> {
     #[cfg(target_arch = "x86_64")]
     rules.insert(libc::SYS_open, writes(1)?);
     let other = |family: i32| Condition::new(0, Length::Dword, Op::Ne, family as u64);
-    // Streams alone, and TCP: what Landlock says of ports holds for that.
-    let kind = |kind: i32| Condition::new(1, Length::Dword, Op::MaskedEq(SOCKET_KIND), kind as u64);
-    let multipath = Condition::new(2, Length::Dword, Op::Eq, libc::IPPROTO_MPTCP as u64)?;
-    let sockets = [
-        vec![other(libc::AF_INET)?, other(libc::AF_INET6)?],
-        vec![kind(libc::SOCK_DGRAM)?],
-        vec![kind(libc::SOCK_RAW)?],
-        vec![multipath],
-    ];
+    // Streams alone, and TCP: what Landlock says of ports holds for that. A filter knows no "all kinds but one".
+    let others = (0..=SOCKET_KIND).filter(|kind| *kind != libc::SOCK_STREAM as u64);
+    let kinds = others.map(|kind| Ok(vec![Condition::new(1, Length::Dword, Op::MaskedEq(SOCKET_KIND), kind)?]));
+    let is_not = |protocol: i32| Condition::new(2, Length::Dword, Op::Ne, protocol as u64);
+    let mut sockets = kinds.collect::<Result<Vec<_>, seccompiler::BackendError>>()?;
+    sockets.push(vec![other(libc::AF_INET)?, other(libc::AF_INET6)?]);
+    sockets.push(vec![is_not(0)?, is_not(libc::IPPROTO_TCP)?]);
     rules.insert(libc::SYS_socket, sockets.into_iter().map(Rule::new).collect::<Result<_, _>>()?);
+    // A connection that begins with what is sent is made without `connect`, where Landlock looks.
+    let fast_open = libc::MSG_FASTOPEN as u64;
+    for (call, flags) in [(libc::SYS_sendto, 3), (libc::SYS_sendmsg, 2), (libc::SYS_sendmmsg, 3)] {
+        let connects = Condition::new(flags, Length::Dword, Op::MaskedEq(fast_open), fast_open)?;
+        rules.insert(call, vec![Rule::new(vec![connects])?]);
+    }
     Ok(rules)
 }
 
@@ -281,6 +285,28 @@ mod tests {
         }
     }
 
+    /// Whether a socket of this kind is refused, and whether it is to send before it is connected.
+    #[allow(unsafe_code, reason = "sockets of kinds that the standard library has not")]
+    fn is_refused(kind: i32, protocol: i32, connects_by_sending: bool) -> bool {
+        let is_refused =
+            |result: i64| result < 0 && std::io::Error::last_os_error().raw_os_error() == Some(libc::EPERM);
+        // SAFETY: a new socket, which nothing else refers to and which is closed; the address and the bytes live longer than the call.
+        unsafe {
+            let socket = libc::socket(libc::AF_INET, kind, protocol);
+            if socket < 0 {
+                return is_refused(i64::from(socket));
+            }
+            let to: libc::sockaddr_in = std::mem::zeroed();
+            let to = libc::sockaddr_in { sin_family: libc::AF_INET as u16, ..to };
+            let (at, length) = ((&raw const to).cast(), size_of::<libc::sockaddr_in>() as u32);
+            let flags = if connects_by_sending { libc::MSG_FASTOPEN } else { libc::MSG_NOSIGNAL };
+            let sent = libc::sendto(socket, b"x".as_ptr().cast(), 1, flags, at, length);
+            let is_so = is_refused(sent as i64);
+            libc::close(socket);
+            is_so
+        }
+    }
+
     /// What a process in the sandbox can do and what not; the last thing that it tries ends it.
     #[test]
     #[ignore = "run by a_process_is_kept_in"]
@@ -300,6 +326,19 @@ mod tests {
         let elsewhere = std::net::TcpStream::connect(("127.0.0.1", port.wrapping_add(1).max(1))).unwrap_err().kind();
         assert_eq!(elsewhere == std::io::ErrorKind::PermissionDenied, sandbox.landlock && knows_ports, "{elsewhere:?}");
         assert!(std::net::UdpSocket::bind("127.0.0.1:0").is_err());
+        let (stream, tcp) = (libc::SOCK_STREAM, libc::IPPROTO_TCP);
+        for (kind, protocol) in [
+            (libc::SOCK_DGRAM, 0),
+            (libc::SOCK_RAW, tcp),
+            (libc::SOCK_SEQPACKET, 0),
+            (libc::SOCK_DCCP, 0),
+            (stream, libc::IPPROTO_SCTP),
+            (stream, libc::IPPROTO_MPTCP),
+        ] {
+            assert!(is_refused(kind, protocol, false), "{kind} {protocol}");
+        }
+        assert!(!is_refused(stream, 0, false) && !is_refused(stream | libc::SOCK_CLOEXEC, tcp, false));
+        assert!(is_refused(stream, 0, true), "it would connect where nothing looks");
         assert!(std::net::TcpListener::bind("127.0.0.1:0").is_err());
         assert!(std::fs::write("/tmp/millstream-sandbox", b"x").is_err());
         assert_eq!(std::fs::read("/etc/hostname").is_err(), sandbox.landlock);

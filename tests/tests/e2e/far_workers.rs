@@ -204,8 +204,13 @@ fn who_may_not_work_is_told_why() {
         (waits.stderr.has(said) || same.stderr.has(said)).then_some(())
     });
     assert_eq!(shown(&mut client, "gpu-2")["same_name"], true);
-    // A node with another token than its control's does not know tickets, and the worker of such a control says so.
-    assert!(!node.log.has("is not taken"), "{}", node.log.text());
+    assert!(!node.log.has("is not taken"), "who waits goes to no node: {}", node.log.text());
+    // A second process of the name that works for the node does not end what is made.
+    let decodes = proc::children(one.pid())[0];
+    let second = worker(at, &token(&control), "gpu-1");
+    eventually("it is told", seconds(15), || second.stderr.has("another process of the name").then_some(()));
+    assert!(node.log.has("is not taken") && proc::is_alive(decodes), "{}", node.log.text());
+    drop(second);
     let no_token = millstream_tests::server::millstream(&["worker", "--control-url", "http://127.0.0.1:1"]);
     assert_eq!(no_token.status.code(), Some(2));
     let missing = ["worker", "--control-url", "http://127.0.0.1:1", "--token-file", "/nonexistent"];

@@ -16,22 +16,15 @@ pub const NONCE_BYTES: usize = 32;
 #[derive(Clone)]
 pub struct WorkerKey([u8; 32]);
 
-/// Who proves that it has a ticket.
+/// Which of the proofs of a connection it is: none passes for another one.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Side {
-    /// The node that is connected to.
-    Node,
-    /// The worker that connects.
+pub enum Turn {
+    /// The node shows that it has the ticket.
+    Welcome,
+    /// The worker does.
     Worker,
-}
-
-/// What both have said once: of one connection.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Nonces<'a> {
-    /// The worker's.
-    pub worker: &'a str,
-    /// The node's.
-    pub node: &'a str,
+    /// The node shows that it has said how it accepts the worker.
+    Accepted,
 }
 
 impl WorkerKey {
@@ -40,9 +33,9 @@ impl WorkerKey {
         Self(hmac_sha256(node_token.expose().as_bytes(), b"millstream workers"))
     }
 
-    /// What a worker of this name may connect to that node with, until then. Names have no control characters.
-    pub fn ticket(&self, node: &str, worker: &str, expires_unix_s: u64) -> Secret {
-        let of = format!("millstream ticket\n{node}\n{worker}\n{expires_unix_s}");
+    /// What this run of a worker of this name may connect to that node with, until then. Names have no control characters.
+    pub fn ticket(&self, node: &str, (worker, run): (&str, u64), expires_unix_s: u64) -> Secret {
+        let of = format!("millstream ticket\n{node}\n{worker}\n{run}\n{expires_unix_s}");
         Secret::new(URL_SAFE_NO_PAD.encode(hmac_sha256(&self.0, of.as_bytes())))
     }
 }
@@ -53,14 +46,16 @@ impl fmt::Debug for WorkerKey {
     }
 }
 
-/// What shows that this side has the ticket, to who has it too. To be compared with [`Secret::matches`].
-pub fn proof(ticket: &Secret, side: Side, nonces: Nonces<'_>) -> Secret {
-    let side = match side {
-        Side::Node => "node",
-        Side::Worker => "worker",
+/// What shows that this side has the ticket and has heard and said just that on this connection, to who has the ticket too. `said` has a nonce of each side. To be
+/// compared with [`Secret::matches`].
+pub fn proof(ticket: &Secret, turn: Turn, said: &[u8]) -> Secret {
+    let turn = match turn {
+        Turn::Welcome => "welcome",
+        Turn::Worker => "worker",
+        Turn::Accepted => "accepted",
     };
-    let of = format!("millstream proof\n{side}\n{}\n{}", nonces.worker, nonces.node);
-    Secret::new(URL_SAFE_NO_PAD.encode(hmac_sha256(ticket.expose().as_bytes(), of.as_bytes())))
+    let of = [format!("millstream proof\n{turn}\n").as_bytes(), said].concat();
+    Secret::new(URL_SAFE_NO_PAD.encode(hmac_sha256(ticket.expose().as_bytes(), &of)))
 }
 
 /// The text of random bytes, said once.
@@ -73,23 +68,28 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_ticket_is_good_for_one_worker_at_one_node_and_a_proof_for_one_side_of_one_connection() {
+    fn a_ticket_is_good_for_one_run_of_a_worker_at_one_node_and_a_proof_for_one_turn_of_one_connection() {
         let (key, other) = (WorkerKey::new(&Secret::new("token")), WorkerKey::new(&Secret::new("other")));
-        let ticket = key.ticket("edge-1", "gpu", 1_000);
+        let ticket = key.ticket("edge-1", ("gpu", 7), 1_000);
         for wrong in [
-            other.ticket("edge-1", "gpu", 1_000),
-            key.ticket("edge-2", "gpu", 1_000),
-            key.ticket("edge-1", "gpu2", 1_000),
-            key.ticket("edge-1", "gpu", 1_001),
+            other.ticket("edge-1", ("gpu", 7), 1_000),
+            key.ticket("edge-2", ("gpu", 7), 1_000),
+            key.ticket("edge-1", ("gpu2", 7), 1_000),
+            key.ticket("edge-1", ("gpu", 8), 1_000),
+            key.ticket("edge-1", ("gpu", 7), 1_001),
         ] {
             assert!(!ticket.matches(wrong.expose()));
         }
-        let nonces = Nonces { worker: &nonce([1; NONCE_BYTES]), node: &nonce([2; NONCE_BYTES]) };
-        let shown = proof(&ticket, Side::Node, nonces);
-        assert!(shown.matches(proof(&ticket, Side::Node, nonces).expose()));
-        // What one side has shown is of no use to the other, nor for another connection.
-        let turned = Nonces { worker: nonces.node, node: nonces.worker };
-        for wrong in [proof(&ticket, Side::Worker, nonces), proof(&ticket, Side::Node, turned)] {
+        let said = [nonce([1; NONCE_BYTES]), nonce([2; NONCE_BYTES])].concat().into_bytes();
+        let shown = proof(&ticket, Turn::Welcome, &said);
+        assert!(shown.matches(proof(&ticket, Turn::Welcome, &said).expose()));
+        // What was shown once is of no use in another turn, nor for another connection.
+        let other = [nonce([2; NONCE_BYTES]), nonce([1; NONCE_BYTES])].concat().into_bytes();
+        for wrong in [
+            proof(&ticket, Turn::Worker, &said),
+            proof(&ticket, Turn::Accepted, &said),
+            proof(&ticket, Turn::Welcome, &other),
+        ] {
             assert!(!shown.matches(wrong.expose()));
         }
         assert_eq!(format!("{key:?} {ticket:?}"), "[redacted] [redacted]");

@@ -7,8 +7,8 @@ pub const GREETING_BYTES_MAX: usize = 4 << 10;
 /// Characters of a reason that is passed on.
 pub const WHY_CHARS_MAX: usize = 300;
 
-/// In this order: [`Greeting::Hello`], [`Greeting::Welcome`], [`Greeting::Proof`], [`Greeting::Accepted`]; the node may say [`Greeting::Refused`] in place of what it
-/// would say.
+/// In this order: [`Greeting::Hello`], [`Greeting::Welcome`], [`Greeting::Proof`], [`Greeting::Accepted`], and the node's [`Greeting::Proof`]; the node may say
+/// [`Greeting::Refused`] in place of what it would say. Each proof covers all that was said before it, as it came: what was changed on the way proves nothing.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(tag = "greeting", rename_all = "snake_case")]
 #[non_exhaustive]
@@ -26,12 +26,12 @@ pub enum Greeting {
         /// That it has the ticket.
         proof: String,
     },
-    /// The worker.
+    /// The worker, and at the end the node.
     Proof {
-        /// That it has the ticket.
+        /// That it has the ticket, and has heard what the other has said.
         proof: String,
     },
-    /// The node: orders follow.
+    /// The node: its proof follows, and then orders.
     Accepted {
         /// It is to be a worker that may run motion hooks.
         #[serde(default)]
@@ -59,6 +59,8 @@ pub struct Hello {
     pub release: String,
     /// Its name.
     pub worker: String,
+    /// Its run: another one of this name is another process.
+    pub run: u64,
     /// The node that it wants.
     pub node: String,
     /// How long its ticket is good.
