@@ -141,7 +141,6 @@ impl Reader {
         false
     }
 
-    #[expect(clippy::unused_async, clippy::unused_self, reason = "the product's waits for its kernel")]
     pub(crate) async fn say_goodbye(&self) {}
 
     pub(crate) async fn linger(&mut self, scratch: &RefCell<Box<[u8]>>) {
