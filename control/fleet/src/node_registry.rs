@@ -14,8 +14,8 @@ use tokio::time::Instant;
 
 use super::runs::Runs;
 use super::time_series::Point;
-use super::work::Takers;
-use super::{LinkError, trust};
+use super::trust;
+use crate::error::LinkError;
 use crate::limits::{
     COMMANDS_WAITING_MAX, LIVE_BYTES_MAX, NODE_AWAY_AFTER, NODE_FORGOTTEN_AFTER, NODE_NAME_BYTES_MAX, NODES_MAX,
 };
@@ -38,6 +38,9 @@ pub struct NodeView {
     /// Its place in the order in which nodes came: 0 has been here longest. A name that somebody has made up comes last.
     pub seniority: usize,
 }
+
+/// Nodes that are here and take workers of other machines, and where.
+pub(super) type Takers = BTreeMap<String, String>;
 
 #[derive(Debug)]
 struct Member {

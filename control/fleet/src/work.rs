@@ -13,6 +13,7 @@ use millstream_proto::secret::Secret;
 use millstream_proto::sign::worker::WorkerKey;
 use tokio::time::Instant;
 
+use super::node_registry::Takers;
 use super::runs::Runs;
 use super::{Fleet, LinkError, lock, trust};
 use crate::limits::{
@@ -78,9 +79,6 @@ struct Assigned {
     url: String,
     since: Instant,
 }
-
-/// Nodes that are here and take workers, and where.
-pub(super) type Takers = BTreeMap<String, String>;
 
 impl Member {
     fn is_away(&self) -> bool {
