@@ -43,7 +43,6 @@ fn lives(followed: &Followed) -> Vec<u64> {
 
 /// That the media sequence never falls, and what both tags say, are rules that each playlist is held against.
 #[test]
-#[ignore = "fails: before a discontinuity a rendition's playlist hints a part that does not come; tests/run --long has it"]
 fn case_17_an_encoder_restart_is_a_discontinuity_of_a_rendition_too_and_its_numbers_only_rise() {
     let (server, _client) = start("[stream_defaults]\npublisher_wait = \"5s\"\n");
     let push = publish(&server, Clip::busy());

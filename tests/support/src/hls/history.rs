@@ -211,7 +211,7 @@ fn forward(old: &Media, new: &Media, faults: &mut Faults) {
     }
 }
 
-/// The hint was the part that came next, unless the stream broke off.
+/// The hint was the part that came next, unless the stream broke off, or what came is coded anew.
 fn hinted(old: &Media, new: &Media, faults: &mut Faults) {
     let (Some(hint), Some((msn, parts))) = (old.hinted_part(), old.last()) else { return };
     let open = old.segments.last().is_some_and(|s| s.uri.is_none());
@@ -221,7 +221,9 @@ fn hinted(old: &Media, new: &Media, faults: &mut Faults) {
         return;
     }
     let in_same = same.and_then(|s| s.parts.get(parts));
-    let in_next = || new.segments.iter().find(|s| s.msn == msn + 1).filter(|s| !s.discontinuity)?.parts.first();
+    let header = old.segments.last().and_then(|s| s.map.as_ref());
+    let goes_on = |s: &&Segment| !s.discontinuity && s.map.as_ref() == header;
+    let in_next = || new.segments.iter().find(|s| s.msn == msn + 1).filter(goes_on)?.parts.first();
     let next = in_same.or_else(in_next);
     if let Some(next) = next {
         faults.demand(next.uri == hint, "hint", || format!("{hint} was hinted and {} came", next.uri));
