@@ -1,8 +1,9 @@
-// The pages' menu of renditions: `node levels.mjs SERVER/ID`, of a stream of 854x480 with a rendition `360p`. Each page begins with the level of its
+// The pages' menu of renditions: `node levels.mjs SERVER/ID [854x480 640x360]`, of a stream of that size with a rendition `360p` of that. Each page begins with the level of its
 // address, and is told to go to the stream itself, then to the rendition. Prints a line for each page.
 import { check, open, until } from './chromium.mjs';
 
-const [server] = process.argv.slice(2);
+const [server, ...sizes] = process.argv.slice(2);
+const [source, rendition] = (sizes.length === 2 ? sizes : ['854x480', '640x360']).map((size) => size.split('x').map(Number));
 
 await open(async ({ first }) => {
   const page = first(server);
@@ -11,19 +12,19 @@ await open(async ({ first }) => {
     const height = (wanted) => until(`${name} shows ${wanted} lines`, 25, () => page.evaluate((wanted) => (
       window.millstream.state === 'playing' && document.getElementById('video').videoHeight === wanted
     ), wanted));
-    await height(360);
+    await height(rendition[1]);
     const menu = await page.evaluate(() => [...document.getElementById('level').options].map((option) => option.textContent));
-    check(menu.length === 4 && menu[1] === 'Original (854 × 480)' && menu.at(-1) === '360p (640 × 360)', `${name}: ${menu}`);
+    check(menu.length === 4 && menu[1] === `Original (${source.join(' × ')})` && menu.at(-1) === `360p (${rendition.join(' × ')})`, `${name}: ${menu}`);
     check(await page.isVisible('#level'), `${name}: no menu`);
     await page.selectOption('#level', 'source');
-    await height(480);
+    await height(source[1]);
     await page.selectOption('#level', '360p');
-    await height(360);
+    await height(rendition[1]);
     const { errors, attempts } = await page.evaluate(() => ({ errors: window.millstream.errors, attempts: window.millstream.attempts }));
     check(!errors.some((error) => error.includes('fatal')), `${name}: ${errors}`);
     console.log(`${name}: ${menu.join(', ')}; ${attempts} attempts, errors: ${errors.join(' | ')}`);
   }
   await page.goto(`${server}/index.html?embed=1&level=360p`);
-  await until('the frame plays', 25, () => page.evaluate(() => document.getElementById('video').videoHeight === 360));
+  await until('the frame plays', 25, () => page.evaluate((wanted) => document.getElementById('video').videoHeight === wanted, rendition[1]));
   check(!await page.isVisible('#level'), 'a menu in a frame');
 });

@@ -93,6 +93,11 @@ impl Clip {
         Self::encode(&Coding::usual("numbered-480p", "1200k", 60, 10), &picture)
     }
 
+    /// 1280x192 at 30 per second, a keyframe every two seconds, AAC; 10 s: what is made of it in 640x360 has few pixels.
+    pub fn strip() -> Self {
+        Self::encode(&Coding::usual("strip", "1000k", 60, 10), "testsrc2=size=1280x192:rate=30")
+    }
+
     /// Like [`Clip::numbered`] with audio at 48 kHz and 960 frames: after 32 s frames and frames of audio end together, so that its
     /// repetitions follow each other as if it were one.
     pub fn numbered_48k() -> Self {

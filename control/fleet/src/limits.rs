@@ -9,12 +9,20 @@ pub const WORKERS_MAX: usize = 1024;
 pub const WORK_WAIT_MAX: Duration = Duration::from_secs(10);
 /// How often it is looked whether a node wants the worker that waits.
 pub const WORK_LOOK_EVERY: Duration = Duration::from_millis(250);
+/// The same, of one that works for a node.
+pub const WORK_LOOK_SERVING_EVERY: Duration = Duration::from_secs(2);
 /// A worker that was told a node works for it within this time, or another one is told the node.
 pub const WORK_BEGUN_WITHIN: Duration = Duration::from_secs(10);
 /// How long a ticket is good: a worker whose control is away comes back to its node for so long.
 pub const TICKET_LASTS: Duration = Duration::from_hours(1);
 /// Bytes of a node's name.
 pub const NODE_NAME_BYTES_MAX: usize = 64;
+
+/// Whether a node, or a worker, can have this name; what they say of themselves, and what is logged of them, keeps to it, too.
+pub fn is_name(name: &str) -> bool {
+    (1..=NODE_NAME_BYTES_MAX).contains(&name.len()) && !name.chars().any(char::is_control)
+}
+
 /// Commands that may wait for one node.
 pub const COMMANDS_WAITING_MAX: usize = 256;
 /// Changes of the state that are remembered one by one; a node that is further behind gets all of it.

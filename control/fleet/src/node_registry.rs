@@ -16,9 +16,7 @@ use super::runs::Runs;
 use super::time_series::Point;
 use super::trust;
 use crate::error::LinkError;
-use crate::limits::{
-    COMMANDS_WAITING_MAX, LIVE_BYTES_MAX, NODE_AWAY_AFTER, NODE_FORGOTTEN_AFTER, NODE_NAME_BYTES_MAX, NODES_MAX,
-};
+use crate::limits::{COMMANDS_WAITING_MAX, LIVE_BYTES_MAX, NODE_AWAY_AFTER, NODE_FORGOTTEN_AFTER, NODES_MAX, is_name};
 
 /// A node, as the API shows it.
 #[derive(Clone, Debug)]
@@ -89,7 +87,7 @@ impl NodeRegistry {
     /// A node was heard. A new run of it has nothing to do with the one before.
     fn hear(&mut self, id: &NodeId) -> Result<&mut Member, LinkError> {
         let name = id.name.as_str();
-        if name.is_empty() || name.len() > NODE_NAME_BYTES_MAX || name.chars().any(char::is_control) {
+        if !is_name(name) {
             return Err(LinkError::Name);
         }
         if !self.nodes.contains_key(name) {
@@ -127,8 +125,7 @@ impl NodeRegistry {
         let member = self.nodes.entry(name.to_owned()).or_insert_with(fresh);
         if member.id.run != id.run {
             let mut runs = std::mem::take(&mut member.runs);
-            let of_second = runs.is_of_second(id.run, member.id.run, member.is_away());
-            let Ok(returned) = of_second else {
+            let Some(returned) = runs.returned(id.run, member.id.run, member.is_away()) else {
                 if runs.refused() {
                     tracing::error!(
                         node = name,

@@ -46,12 +46,12 @@ impl Runs {
         })
     }
 
-    /// Whether this run, which is not the last one, is of a second process of the name: then it is refused. Else how often it has come back: one that was
-    /// replaced comes no more, but for a message that was under way.
-    pub(super) fn is_of_second(&mut self, run: u64, last: u64, last_is_away: bool) -> Result<u32, Second> {
+    /// How often this run, which is not the last one, has come back: one that was replaced comes no more, but for a message that was under way. `None`: it is
+    /// of a second process of the name, and refused.
+    pub(super) fn returned(&mut self, run: u64, last: u64, last_is_away: bool) -> Option<u32> {
         let returned = self.returns_of(run);
         let is_second = returned >= RETURNS_OF_TWO && !self.is_before(run, last) && !last_is_away;
-        if is_second { Err(Second) } else { Ok(returned) }
+        (!is_second).then_some(returned)
     }
 
     /// One was refused; whether that is to be said.
@@ -64,7 +64,3 @@ impl Runs {
         self.refused_at.is_some_and(|at| at.elapsed() < SAME_NAME_SHOWN)
     }
 }
-
-/// A second process of a name.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Second;

@@ -18,7 +18,7 @@ use super::runs::Runs;
 use super::{Fleet, LinkError, lock, trust};
 use crate::limits::{
     NODE_AWAY_AFTER, NODE_FORGOTTEN_AFTER, NODE_NAME_BYTES_MAX, TICKET_LASTS, WORK_BEGUN_WITHIN, WORK_LOOK_EVERY,
-    WORK_WAIT_MAX, WORKERS_MAX,
+    WORK_LOOK_SERVING_EVERY, WORK_WAIT_MAX, WORKERS_MAX, is_name,
 };
 
 /// Makes the tickets that workers connect to nodes with.
@@ -100,7 +100,7 @@ impl Workers {
     /// A worker was heard.
     fn hear(&mut self, poll: WorkPoll) -> Result<(), LinkError> {
         let name = poll.worker.name.as_str();
-        if name.is_empty() || name.len() > NODE_NAME_BYTES_MAX || name.chars().any(char::is_control) {
+        if !is_name(name) {
             return Err(LinkError::WorkerName);
         }
         if !self.0.contains_key(name) {
@@ -121,8 +121,7 @@ impl Workers {
         let member = self.0.entry(name.to_owned()).or_insert_with(fresh);
         if member.id.run != poll.worker.run {
             let mut runs = std::mem::take(&mut member.runs);
-            let of_second = runs.is_of_second(poll.worker.run, member.id.run, member.is_away());
-            if of_second.is_err() {
+            if runs.returned(poll.worker.run, member.id.run, member.is_away()).is_none() {
                 if runs.refused() {
                     tracing::error!(
                         worker = name,
@@ -220,6 +219,8 @@ impl Fleet {
             );
         }
         let until = Instant::now() + Duration::from_millis(u64::from(poll.wait_ms)).min(WORK_WAIT_MAX);
+        // One that has a node is told news of it alone.
+        let look_every = if poll.serving.is_empty() { WORK_LOOK_EVERY } else { WORK_LOOK_SERVING_EVERY };
         lock(&self.0.workers).hear(poll)?;
         loop {
             let takers = lock(&self.0.registry).takers();
@@ -230,7 +231,7 @@ impl Fleet {
                 let assignment = chosen.map(|chosen| tickets.of(&worker, chosen, now_unix_s));
                 return Ok(WorkPush { protocol: PROTOCOL, assignment });
             }
-            tokio::time::sleep(WORK_LOOK_EVERY.min(until - Instant::now())).await;
+            tokio::time::sleep(look_every.min(until - Instant::now())).await;
         }
     }
 

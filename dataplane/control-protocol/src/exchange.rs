@@ -521,19 +521,14 @@ pub struct WorkerLoad {
     #[serde(skip_serializing_if = "String::is_empty")]
     pub remote: String,
     /// Cores that the worker may use, as it has measured when it began; 0: none has begun.
-    #[serde(skip_serializing_if = "is_zero")]
+    #[serde(skip_serializing_if = "crate::state::is_zero")]
     pub cores: u64,
     /// Macroblocks (16x16 pixels) that it decodes a second by one core, as measured: 720p at 30 pictures a second has 108,000.
-    #[serde(skip_serializing_if = "is_zero")]
+    #[serde(skip_serializing_if = "crate::state::is_zero")]
     pub decode_mb_s: u64,
     /// The same, scaled and encoded.
-    #[serde(skip_serializing_if = "is_zero")]
+    #[serde(skip_serializing_if = "crate::state::is_zero")]
     pub encode_mb_s: u64,
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference")]
-const fn is_zero(number: &u64) -> bool {
-    *number == 0
 }
 
 /// The answer to a [`Report`].

@@ -403,7 +403,7 @@ pub struct Binding {
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde's form")]
-const fn is_zero(number: &u64) -> bool {
+pub(crate) const fn is_zero(number: &u64) -> bool {
     *number == 0
 }
 

@@ -117,7 +117,7 @@ pub(crate) struct FarFlags {
     #[arg(long, env = "MILLSTREAM_CONTROL_URL", value_name = "URL", value_parser = values::control_url, requires = "token_file")]
     pub(crate) control_url: Option<Url>,
     /// A file with the token of control's workers: worker-token of control's data directory
-    #[arg(long, env = "MILLSTREAM_WORKER_TOKEN_FILE", value_name = "FILE")]
+    #[arg(long, env = "MILLSTREAM_WORKER_TOKEN_FILE", value_name = "FILE", requires = "control_url")]
     pub(crate) token_file: Option<PathBuf>,
     /// What this worker is called in its fleet; each has a name of its own [default: the machine's name]
     #[arg(long, env = "MILLSTREAM_WORKER_NAME", value_name = "NAME", value_parser = values::node_name)]

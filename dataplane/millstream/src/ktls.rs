@@ -20,6 +20,8 @@ const WAIT: Duration = Duration::from_secs(1);
 /// A record of data begins with its type and version (RFC 8446, 5.2).
 const RECORD: [u8; 3] = [23, 3, 3];
 const SAID: &[u8] = b"probe";
+/// The first that the kernel is asked for.
+const ULP: &str = "TCP_ULP \"tls\"";
 /// A record's header and tag, and what else is in it: an explicit nonce in TLS 1.2 with GCM, the real type in TLS 1.3.
 const HEADER_AND_TAG_BYTES: usize = 5 + 16;
 const EXPLICIT_NONCE_BYTES: usize = 8;
@@ -121,16 +123,16 @@ impl fmt::Display for Listed<'_> {
 fn offer() -> Offer {
     let (mut made, mut changes_keys) = (Vec::new(), true);
     let mut refused = None;
-    for version in VERSIONS {
-        for cipher in CIPHERS {
-            match try_one(version, cipher) {
-                Ok(changes) => {
-                    made.push((version, cipher));
-                    changes_keys &= changes || version == Version::Tls12;
-                }
-                Err(why) => {
-                    refused.get_or_insert(why);
-                }
+    for (version, cipher) in VERSIONS.into_iter().flat_map(|version| CIPHERS.map(|cipher| (version, cipher))) {
+        match try_one(version, cipher) {
+            Ok(changes) => {
+                made.push((version, cipher));
+                changes_keys &= changes || version == Version::Tls12;
+            }
+            // It has no such part, whatever the cipher.
+            Err((step @ ULP, error)) => return Offer::Refused { step, error },
+            Err(why) => {
+                refused.get_or_insert(why);
             }
         }
     }
@@ -149,7 +151,7 @@ fn try_one(version: Version, cipher: Cipher) -> Result<bool, (&'static str, io::
     let mut ours = TcpStream::connect_timeout(&at, WAIT).map_err(of("a connection to itself"))?;
     let mut theirs = accept_from(&listener, &ours).map_err(of("a connection to itself"))?;
     theirs.set_read_timeout(Some(WAIT)).map_err(of("a connection to itself"))?;
-    setsockopt(&ours, TcpUlp::default(), b"tls").map_err(of_kernel("TCP_ULP \"tls\""))?;
+    setsockopt(&ours, TcpUlp::default(), b"tls").map_err(of_kernel(ULP))?;
     setsockopt(&ours, TcpTlsTx, &some_keys(version, cipher)).map_err(of_kernel("TLS_TX"))?;
     ours.write_all(SAID).map_err(of("a record"))?;
     let more = match (version, cipher) {

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 #[cfg(feature = "transcode")]
 use std::io::IsTerminal as _;
 use std::net::{SocketAddr, TcpListener};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context as _, anyhow};
@@ -56,9 +56,7 @@ pub(crate) fn transcoded(
     };
     let mut key = [0; JOB_KEY_BYTES];
     getrandom::fill(&mut key).context("no random bytes")?;
-    let font = settings.font.into_iter().flat_map(|font| [OsString::from("--font"), font.into_os_string()]);
-    let arguments = std::iter::once(OsString::from(COMMAND)).chain(font).collect();
-    let program = Program { arguments, ..this_program() };
+    let program = with_font(this_program(), settings.font.as_deref());
     let app = config.apps.first().map_or("stream", Id::as_str).to_owned();
     let (choice, encoder) = (settings.ffmpeg, settings.encoder);
     Encodable { usual: encoder.codec(), av1: cfg!(feature = "av1") }.set();
@@ -81,6 +79,12 @@ pub(crate) fn transcoded(
 /// This very program as a worker, also where its file has been replaced meanwhile.
 pub(crate) fn this_program() -> Program {
     Program { path: PathBuf::from("/proc/self/exe"), arguments: vec![OsString::from(COMMAND)] }
+}
+
+/// The same, which is given a font.
+pub(crate) fn with_font(mut program: Program, font: Option<&Path>) -> Program {
+    program.arguments.extend(font.into_iter().flat_map(|font| [OsString::from("--font"), font.as_os_str().to_owned()]));
+    program
 }
 
 /// What a worker's process does, or one that it starts.
@@ -126,7 +130,7 @@ pub(crate) fn work(flags: WorkerFlags) -> Result<(), Failure> {
 
 /// Refuses a font or an encoder that no worker could use, before anything is started.
 pub(crate) fn look_at(settings: &TranscodeSettings) -> anyhow::Result<()> {
-    if settings.worker == Where::Remote {
+    if settings.worker == Where::Remote || !cfg!(feature = "transcode") {
         return Ok(());
     }
     #[cfg(feature = "transcode")]

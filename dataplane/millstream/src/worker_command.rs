@@ -1,16 +1,15 @@
 //! `millstream worker --control-url ...`: a worker for nodes of other machines. Before it: the command line; after it: `millstream_transcoder`'s supervisor, which
 //! starts this program again as the process that decodes.
-use std::ffi::OsString;
 use std::path::Path;
 
 use anyhow::{Context as _, anyhow};
-use millstream_transcoder::{EncoderChoice, FarWorker, LinkTo, Program, look, serve_far};
+use millstream_transcoder::{EncoderChoice, FarWorker, LinkTo, look, serve_far};
 use tracing::{info, warn};
 
 use crate::cli::FarFlags;
 use crate::failure::Failure;
 use crate::settings::LogSettings;
-use crate::transcoding::{COMMAND, this_program};
+use crate::transcoding::{this_program, with_font};
 use crate::{keys, logging, node, notify};
 
 /// Works until the process is ended: its end is that of what it has started.
@@ -51,9 +50,7 @@ fn prepare(flags: FarFlags, font: Option<&Path>) -> anyhow::Result<FarWorker> {
     }
     millstream_worker::mark::Fonts::open(font).context("--font")?;
     let identity = node::identity(name, None)?;
-    let font = font.into_iter().flat_map(|font| [OsString::from("--font"), font.as_os_str().to_owned()]);
-    let arguments = std::iter::once(OsString::from(COMMAND)).chain(font).collect();
-    let program = Program { arguments, ..this_program() };
+    let program = with_font(this_program(), font);
     let (id, started_unix_ms) = (identity.node, identity.started_unix_ms);
     Ok(FarWorker { id, started_unix_ms, program, ffmpeg: found, encoder, control: LinkTo { url, token } })
 }

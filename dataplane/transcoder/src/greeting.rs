@@ -7,6 +7,7 @@ use std::io;
 use std::net::IpAddr;
 use std::time::Duration;
 
+use millstream_fleet::limits::is_name;
 use millstream_proto::secret::Secret;
 use millstream_proto::sign::worker::{NONCE_BYTES, Turn, WorkerKey, nonce, proof};
 use millstream_worker::protocol::{
@@ -30,8 +31,7 @@ pub(crate) const RELEASE: &str = env!("CARGO_PKG_VERSION");
 
 /// Why a worker of another machine is not taken, or does not come.
 #[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum GreetingError {
+pub(crate) enum GreetingError {
     /// The connection failed.
     #[error("the connection broke before it was accepted: {0}")]
     Io(#[from] io::Error),
@@ -146,11 +146,6 @@ fn random() -> Result<String, GreetingError> {
     let mut bytes = [0; NONCE_BYTES];
     getrandom::fill(&mut bytes).map_err(GreetingError::Random)?;
     Ok(nonce(bytes))
-}
-
-/// A name, or a release, that the two may tell each other, and log.
-fn is_name(name: &str) -> bool {
-    (1..=64).contains(&name.len()) && !name.chars().any(char::is_control)
 }
 
 /// A worker that has proved itself.

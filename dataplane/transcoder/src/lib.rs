@@ -30,7 +30,6 @@ pub use addresses::{Addresses, Introduced};
 pub use encoder::{EncoderChoice, NoEncoder};
 pub use far::{FarWorker, is_worker_url, serve_far};
 pub use ffmpeg::{FfmpegChoice, Installed, NoFfmpeg, look};
-pub use greeting::GreetingError;
 pub use hooks::{MotionHook, MotionHooks, Sealer, TallyTaker};
 pub use link::LinkTo;
 pub use millstream_worker::protocol::{

@@ -22,7 +22,7 @@ const END_WAIT: Duration = Duration::from_secs(5);
 /// One that has begun, or makes something, is not silent for longer.
 const SILENT_MOST: Duration = Duration::from_secs(20);
 /// One of another machine is asked whether it is there so often, and answers within this time: it may have gone without a word.
-pub(crate) const PING_EVERY: Duration = Duration::from_secs(3);
+const PING_EVERY: Duration = Duration::from_secs(3);
 const PONG_WITHIN: Duration = Duration::from_secs(10);
 /// And takes so much of an order within this time: code of a hook has 16 MiB.
 const FAR_WAIT: Duration = Duration::from_secs(15);
@@ -230,12 +230,12 @@ async fn speak(
     let mut silence = Silence { heard_at: Instant::now(), most: silent_most };
     loop {
         let (writing_since, mut written) = (Instant::now(), 0);
-        if let Some(at) = ping_at.filter(|at| Instant::now() >= *at) {
+        if ping_at.is_some_and(|at| Instant::now() >= at) {
             match say(to, &Order::Ping, &[], patience).await {
                 Ok(bytes) => written += bytes,
                 Err(ended) => return Some(ended),
             }
-            ping_at = Some(at.max(Instant::now()) + PING_EVERY);
+            ping_at = Some(Instant::now() + PING_EVERY);
         }
         if std::mem::take(&mut is_due) {
             if may_hook && key.is_none() && shared.needs_hooks() {

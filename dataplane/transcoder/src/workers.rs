@@ -53,9 +53,8 @@ const PICTURE_WAIT: Duration = Duration::from_secs(6);
 const WHY_CHARS_MAX: usize = 300;
 /// A sprite is made within this time, or not at all: a worker is niced, and renditions may take all of the machine.
 const SPRITE_WAIT: Duration = Duration::from_mins(2);
-/// What `ffmpeg` can is known within this time; and how often that is looked at.
+/// What `ffmpeg` can is known within this time.
 const FFMPEG_WAIT: Duration = Duration::from_secs(25);
-const FFMPEG_LOOK_EVERY: Duration = Duration::from_millis(10);
 /// Where workers are of other machines alone, one that has gone may be back within this time: then nobody is told that there is none.
 const AWAY_AFTER: Duration = Duration::from_secs(2);
 /// One that has lasted this long was all right.
@@ -414,12 +413,17 @@ impl Transcoder for Workers {
 
 /// Keeps a worker for as long as the process runs: one of another machine while there is one, where that may be.
 async fn keep_worker(shared: Arc<Shared>) {
-    let until = Instant::now() + FFMPEG_WAIT;
-    let is_equipped = || shared.whence == Where::Remote || shared.ffmpeg.get().is_some();
     // No worker begins that does not know which ports it may connect to.
-    while !(is_equipped() && shared.addresses.get().is_some()) && Instant::now() < until {
-        tokio::time::sleep(FFMPEG_LOOK_EVERY).await;
+    while shared.addresses.get().is_none() {
+        shared.changed().await;
     }
+    let is_equipped = || shared.whence == Where::Remote || shared.ffmpeg.get().is_some();
+    let equipped = async {
+        while !is_equipped() {
+            shared.changed().await;
+        }
+    };
+    let _ = tokio::time::timeout(FFMPEG_WAIT, equipped).await;
     let mut backoff = Backoff::new(RESTART_LEAST, RESTART_MOST, u64::from(std::process::id()));
     loop {
         let (begun, mut was_ready) = (Instant::now(), false);
@@ -447,6 +451,10 @@ async fn keep_worker(shared: Arc<Shared>) {
         shared.changes(|states, _| states.worker_gone(Instant::now()));
         if ended.is_meant() {
             tracing::info!(why = %ended, "another worker takes over");
+            if is_far && matches!(ended, process::Ended::Hooks) {
+                // It comes back in a moment, as one that may run hooks.
+                let _ = tokio::time::timeout(AWAY_AFTER, shared.remote.arrives()).await;
+            }
             continue;
         }
         shared.restarts.fetch_add(1, Ordering::Relaxed);
@@ -497,8 +505,7 @@ impl Shared {
     pub(crate) fn is_of_here(&self) {
         let found = self.ffmpeg.get();
         found.and_then(|found| found.as_ref().ok()).map(Installed::beside).unwrap_or_default().set();
-        let encoder = if self.whence == Where::Remote { String::new() } else { self.encoder.to_string() };
-        *self.maker() = Maker { encoder, no_ffmpeg: no_ffmpeg(found), ..Maker::default() };
+        *self.maker() = Maker { encoder: self.encoder.to_string(), no_ffmpeg: no_ffmpeg(found), ..Maker::default() };
     }
 
     /// It is what that worker can.

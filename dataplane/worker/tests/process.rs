@@ -290,6 +290,8 @@ fn pictures() {
         ((width, height), u64::from(pts_ms), jpeg)
     };
     worker.wait(|report| matches!(report, Report::Ready { .. }));
+    // A keyframe of two seconds is long past: a picture of it would be seen to be no new one.
+    until("the end of a GOP", || (1_500..1_700).contains(&(node.stream.now_ms() % 2_000)));
     let (asked, asked_ms) = (Instant::now(), node.stream.now_ms());
     worker.order(&ask(1, None, &node));
     worker.order(&ask(2, Some(320), &node));
@@ -304,6 +306,7 @@ fn pictures() {
     worker.order(&start(&node, 1, &[("90p", (160, 90))]));
     until("the job", || node.of("90p").video().len() > 60);
     let connections = node.stream.connections.load(Ordering::SeqCst);
+    until("the end of a GOP", || (1_500..1_700).contains(&(node.stream.now_ms() % 2_000)));
     let asked_ms = node.stream.now_ms();
     worker.order(&ask(3, Some(100_000), &node));
     let (size, pts_ms, jpeg) = picture(&worker, 3);

@@ -14,7 +14,7 @@ pub struct SegmentPlans {
     plans: VecDeque<SegmentPlan>,
     /// The lengths that were chosen, and the longest distance of frames, milliseconds; `None` before that.
     chosen: Option<(SegmentPace, u64)>,
-    /// The newest keyframes: decode time, and how long after it each is shown, milliseconds.
+    /// Keyframes from which on frames are shown later than before, or sooner, the newest ones: decode time, and how long after it, milliseconds.
     keyframes: VecDeque<(u64, u64)>,
 }
 
@@ -30,8 +30,11 @@ impl SegmentPlans {
         self.plans.push_back(plan);
     }
 
-    /// A keyframe has come.
+    /// A keyframe has come. One that is shown as late as the one before says nothing new.
     pub(super) fn keyframe(&mut self, dts_ms: u64, delay_ms: u64) {
+        if self.keyframes.back().is_some_and(|(_, before)| *before == delay_ms) {
+            return;
+        }
         if self.keyframes.len() == PLANS_MAX {
             self.keyframes.pop_front();
         }

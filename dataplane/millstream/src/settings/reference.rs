@@ -644,7 +644,7 @@ pub(crate) const ROWS: &[Row] = &[
     Row::new(
         ("transcode", "encoder"),
         Choice("openh264, rav1e, ffmpeg:libx264, ffmpeg:libopenh264, ffmpeg:h264_nvenc"),
-        "What renditions are encoded with: H.264 by the built-in encoder; AV1 by the other one that is built in, of small pictures at up to half the frame rate; or H.264 by one of \
+        "What renditions are encoded with: H.264 by the built-in encoder; AV1 by the other one that is built in, of small pictures; or H.264 by one of \
          ffmpeg, which the server then does not start without.",
         |l| l.transcode.encoder.to_string().into(),
     ),
