@@ -117,6 +117,8 @@ enum Failed {
     Full,
     /// It is not recorded.
     NotRecorded,
+    /// It ended before anything of it was there: a rendition that cannot be made, as its worker has said meanwhile.
+    NotMade,
 }
 
 /// Answers a request for a playlist or manifest.
@@ -217,6 +219,7 @@ pub(super) async fn document(
             }
             reply.text(of.content_type, cache, &packaging.texts.of(text))
         }
+        Err(Failed::NotMade) => renditions::turned_away(reply, &id, protocol, NotPlayable::NotOnAir).await,
         Err(failed) => reply.failed(&id, protocol, &failed),
     }
 }
@@ -349,11 +352,8 @@ async fn until_open(shard: &Rc<Shard>, session: &Session, handle: &StreamHandle,
     let mut blocked = None;
     loop {
         let seen = handle.waiters.seen();
-        let is_known = {
-            let log = handle.log.borrow();
-            // A mirror of a stream that is over has its playlists, and a log that never opened.
-            log.is_open() || log.ended().is_some() || handle.packaging.window.borrow().session().is_some()
-        };
+        // A mirror of a stream that is over has its playlists, and a log that never opened.
+        let is_known = !handle.has_not_begun() || handle.log.borrow().ended().is_some();
         if is_known || shard.now() >= until || session.ending().is_some() {
             return Ok(());
         }
@@ -502,6 +502,7 @@ impl Reply<'_> {
             Failed::Refused(refusal) => self.refuse(404, &refusal.to_string()),
             Failed::Late => self.refuse(503, "it did not come in time; the publisher may be away: reload the playlist"),
             Failed::Full => self.turned_away(id.as_str(), protocol, BLOCKED),
+            Failed::NotMade => self.turned_away(id.as_str(), protocol, NotPlayable::NotOnAir.into()),
             Failed::NotRecorded => self.refuse(
                 404,
                 "this stream is not being recorded, so there is nothing to go back to; live.m3u8 plays it live",
@@ -528,6 +529,9 @@ impl Waiting<'_> {
         loop {
             let seen = packaging.waiters.seen();
             let now = shard.now();
+            if handle.is_over() && handle.has_not_begun() {
+                return Err(Failed::NotMade);
+            }
             let (found, target_s, pair_wait) = {
                 let window = &mut *packaging.window.borrow_mut();
                 (look(window, now), window.target_duration_s(), window.pair_wait())

@@ -87,7 +87,9 @@ impl Shard {
                 let target_s = handle.packaging.window.borrow().target_duration_s().unwrap_or(0);
                 let linger = LINGER.max(Duration::from_secs(u64::from(target_s) * 3));
                 let is_forsaken = handle.vacant_since().is_some_and(|since| now.since(since) > FORSAKEN);
-                !source.is_over() && (is_forsaken || handle.is_unwatched(now, linger) || !is_offered())
+                // Its first viewers wait for an answer: they are told why it is not made, and not to wait for the next try.
+                let is_refused = || handle.has_not_begun() && self.trouble(&handle.id).is_some();
+                !source.is_over() && (is_forsaken || is_refused() || handle.is_unwatched(now, linger) || !is_offered())
             })
         };
         self.mark_renditions();

@@ -304,8 +304,13 @@ impl StreamHandle {
         }
     }
 
+    /// Whether nothing of it has come yet: no tracks are known, and nothing of it was ever packaged.
+    pub(crate) fn has_not_begun(&self) -> bool {
+        !self.log.borrow().is_open() && self.packaging.window.borrow().session().is_none()
+    }
+
     /// Whether it is over, or was never there.
-    pub(super) fn is_over(&self) -> bool {
+    pub(crate) fn is_over(&self) -> bool {
         self.log.borrow().ended().is_some()
             || matches!(&self.side, Side::Mirror { state, .. } if state.get() == MirrorState::Unknown)
     }
