@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::fmt;
 use std::future::Future;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use instant_acme::{
     Account, AuthorizationStatus, ChallengeType, Identifier, NewAccount, NewOrder, Order, OrderStatus, RetryPolicy,
@@ -278,11 +278,16 @@ async fn why_not(order: &mut Order, taken: &[(String, Kind)]) -> Option<OrderErr
     None
 }
 
-/// Whether what was issued can be used for all names.
+/// Whether what was issued can be used, now and for all names. What cannot be takes no other one's place.
 fn check(config: &Config, chain: &str, key: &str) -> Result<(), OrderError> {
     let file = |text: &'static str, bytes| PemFile { name: text, bytes };
     let chain = file("the authority's answer", chain.as_bytes());
     let issued = Certificates::from_pem(&[chain], &[file("the key", key.as_bytes())])?;
+    let now_s = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    let is_valid = |(from_s, until_s): (u64, u64)| (from_s..until_s).contains(&now_s);
+    if !issued.list().iter().all(|one| is_valid(one.valid_s)) {
+        return Err(OrderError::Certificate("it is not valid now; look at this machine's clock".to_owned()));
+    }
     let names: HashSet<&str> = issued.list().iter().flat_map(|one| one.names.iter().map(String::as_str)).collect();
     match config.domains.iter().find(|domain| !names.contains(domain.as_str())) {
         Some(missing) => Err(OrderError::Certificate(format!("it is not for {missing}"))),

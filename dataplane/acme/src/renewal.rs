@@ -21,6 +21,8 @@ const LOOK_EVERY: Duration = Duration::from_mins(10);
 /// How often it is said again that a certificate cannot be renewed which has less than a third of its life left.
 const TELL_EVERY_S: u64 = 86_400;
 const DAY_S: u64 = 86_400;
+/// Of a certificate that has to be renewed as soon as it is there.
+const OLD: &str = "most of its life is over as it is issued; look at this machine's clock";
 
 /// Tells the task that somebody has looked after things.
 #[derive(Clone, Debug, Default)]
@@ -40,6 +42,8 @@ pub struct Renewal<S> {
     server: Arc<S>,
     client: Client,
     schedule: Schedule,
+    /// The directory of the authority that has issued the certificate.
+    issued_by: Option<String>,
     hurry: Hurry,
     numbers: Numbers,
     /// When it was last said that things are bad.
@@ -49,10 +53,12 @@ pub struct Renewal<S> {
 impl<S: Server> Renewal<S> {
     /// For this server; nothing happens until it runs.
     pub fn new(config: Config, server: S) -> Self {
-        let schedule = Schedule::new(config.files.record().failed, chance());
+        let Record { issued_by, failed } = config.files.record();
+        let schedule = Schedule::new(failed, chance());
         let client = Client::new(config.authorities.clone());
         let server = Arc::new(server);
-        Self { config, server, client, schedule, hurry: Hurry::default(), numbers: Numbers::default(), told_s: 0 }
+        let (hurry, numbers) = (Hurry::default(), Numbers::default());
+        Self { config, server, client, schedule, issued_by, hurry, numbers, told_s: 0 }
     }
 
     /// The way to have it try soon.
@@ -113,8 +119,9 @@ impl<S: Server> Renewal<S> {
         let certificate = self.certificate()?;
         let wanted: HashSet<&str> = self.config.domains.iter().map(crate::Domain::as_str).collect();
         let names: HashSet<&str> = certificate.names.iter().map(String::as_str).collect();
-        let is_of_authority = self.config.files.record().issued_by.as_ref() == Some(&self.config.directory);
-        Some(Held { valid_s: certificate.valid_s, is_wanted: wanted == names && is_of_authority })
+        let is_of_authority = self.issued_by.as_ref() == Some(&self.config.directory);
+        // Some authorities add a name of their own accord.
+        Some(Held { valid_s: certificate.valid_s, is_wanted: wanted.is_subset(&names) && is_of_authority })
     }
 
     async fn order(&mut self) {
@@ -133,15 +140,21 @@ impl<S: Server> Renewal<S> {
         match ordered {
             Ok(()) => {
                 self.numbers.count(ISSUED);
-                let failures = self.schedule.succeeded(chance()).map_or(0, |failed| failed.times);
+                self.issued_by = Some(self.config.directory.clone());
+                let failures = self.schedule.failure().map_or(0, |failed| failed.times);
                 info!(domains, failures, "the authority has issued a certificate");
-                self.keep(Some(self.config.directory.clone()));
+                // The next one would be ordered at once, and again: an authority soon issues no more.
+                match self.held() {
+                    Some(held) if held.is_wanted && !held.is_old(now_s()) => self.schedule.succeeded(chance()),
+                    _ => self.failed(&OrderError::Certificate(OLD.to_owned()), asked),
+                }
+                self.keep();
                 self.server.renewed().await;
             }
             Err(error) => {
                 self.numbers.count(error.label());
                 self.failed(&error, asked);
-                self.keep(self.config.files.record().issued_by);
+                self.keep();
             }
         }
     }
@@ -211,8 +224,8 @@ impl<S: Server> Renewal<S> {
         self.config.domains.iter().map(crate::Domain::as_str).collect::<Vec<_>>().join(", ")
     }
 
-    fn keep(&self, issued_by: Option<String>) {
-        let record = Record { issued_by, failed: self.schedule.failure().cloned() };
+    fn keep(&self) {
+        let record = Record { issued_by: self.issued_by.clone(), failed: self.schedule.failure().cloned() };
         if let Err(error) = self.config.files.save_record(&record) {
             warn!(%error, "what came of an order cannot be written: a restart makes another one");
         }

@@ -118,9 +118,9 @@ impl Schedule {
     }
 
     /// An order has brought a certificate.
-    pub(crate) fn succeeded(&mut self, spread: f64) -> Option<Failed> {
+    pub(crate) fn succeeded(&mut self, spread: f64) {
         self.spread = spread;
-        self.failed.take()
+        self.failed = None;
     }
 
     /// That orders fail, if they do.
@@ -184,7 +184,8 @@ mod tests {
         assert_eq!((failed.since_s, failed.times), (NOW_S, 12));
         assert!(schedule.failed(now_s, why("refused"), None, 1.0), "another reason is told");
         assert_eq!((schedule.next_s(now_s, None) - now_s) / 60, 360 * 5 / 4);
-        assert_eq!(schedule.succeeded(0.0).unwrap().times, 13);
+        assert_eq!(schedule.failure().unwrap().times, 13);
+        schedule.succeeded(0.0);
         assert!(schedule.failure().is_none() && schedule.failed(now_s, why("refused"), None, 0.0));
     }
 

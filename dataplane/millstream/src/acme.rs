@@ -24,12 +24,16 @@ impl Server for InUse {
 /// That orders fail, if they do, for somebody who looks at the configuration.
 pub(crate) fn told(files: &Files, now_s: u64) -> Option<String> {
     let failed = files.record().failed?;
-    let hours = |from: u64, to: u64| to.saturating_sub(from).div_ceil(3_600);
+    let time = |from: u64, to: u64| match to.saturating_sub(from).div_ceil(60) {
+        minutes @ 0..120 => format!("{minutes} min"),
+        minutes => format!("{} h", minutes.div_ceil(60)),
+    };
+    let tries = if failed.times == 1 { "try" } else { "tries" };
     Some(format!(
-        "acme: no certificate could be ordered since {} h ago, in {} tries. The last time: {}. It is tried again within {} h, or soon after SIGHUP",
-        hours(failed.since_s, now_s),
+        "acme: no certificate could be ordered since {} ago, in {} {tries}. The last time: {}. It is tried again within {}, or soon after SIGHUP",
+        time(failed.since_s, now_s),
         failed.times,
         failed.reason,
-        hours(now_s, failed.next_s)
+        time(now_s, failed.next_s)
     ))
 }

@@ -1,5 +1,6 @@
 //! Certificates from files, those of the configuration and the one that is ordered: read at the start, read again when they change and on SIGHUP.
 //! What cannot be used, or is worse than what is in use, changes nothing, and is said. Before it: [`crate::layers`]; after it: the shards and the control port, which get the new ones at once.
+use std::collections::BTreeSet;
 use std::fmt;
 use std::fmt::Write as _;
 use std::fs::File;
@@ -204,6 +205,21 @@ fn tell(certificates: &Certificates) {
     }
 }
 
+/// Says which names clients could come for until now: nothing but `public_url` tells which of them have to stay.
+fn tell_of_lost(before: &Certificates, now: &Certificates) {
+    let names = |certificates: &Certificates| -> BTreeSet<String> {
+        certificates.list().iter().flat_map(|certificate| certificate.names.iter().cloned()).collect()
+    };
+    let lost: Vec<String> = names(before).difference(&names(now)).cloned().collect();
+    if !lost.is_empty() {
+        let names = lost.join(", ");
+        warn!(
+            names,
+            "no certificate in use is for these names any more: clients that ask for them are shown another one, and refuse it"
+        );
+    }
+}
+
 fn left_s(certificate: &Certificate) -> u64 {
     certificate.valid_s.1.saturating_sub(now_s())
 }
@@ -369,11 +385,12 @@ impl InUse {
             if certificates.is_empty() && !before.certificates().is_empty() {
                 bail!("the certificate that was ordered is gone");
             }
-            let problems = files.problems(&certificates);
             // What is in use may have expired meanwhile: then the others are no worse.
-            if problems.len() > files.problems(before.certificates()).len() {
-                let problems: Vec<_> = problems.iter().map(ToString::to_string).collect();
-                bail!("{}", problems.join("; "));
+            let known = files.problems(before.certificates());
+            let problems = files.problems(&certificates).into_iter();
+            let new: Vec<_> = problems.filter(|problem| !known.iter().any(|known| known.is_same(problem))).collect();
+            if !new.is_empty() {
+                bail!("{}", new.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "));
             }
             // Challenges may be pending meanwhile.
             Ok(ServerTls::new(certificates, tickets, before.has_http2())?
@@ -402,7 +419,12 @@ impl InUse {
         *self.refusal() = None;
         self.0.replaced.fetch_add(1, Ordering::Relaxed);
         info!(why, "the certificates were read anew");
-        tell(self.server().certificates());
+        let server = self.server();
+        for problem in files.problems(server.certificates()) {
+            warn!("certificate: {problem}");
+        }
+        tell_of_lost(before.certificates(), server.certificates());
+        tell(server.certificates());
         Ok(())
     }
 

@@ -77,6 +77,18 @@ pub enum Problem {
     },
 }
 
+impl Problem {
+    /// Whether the other one is of the same kind, with the same file or name.
+    pub fn is_same(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Expired { file, .. }, Self::Expired { file: other, .. })
+            | (Self::Early { file }, Self::Early { file: other }) => file == other,
+            (Self::Name { name, .. }, Self::Name { name: other, .. }) => name == other,
+            _ => false,
+        }
+    }
+}
+
 fn ago(seconds: u64) -> String {
     match (seconds / 86_400, seconds / 3_600) {
         (0, 0) => "less than an hour ago".to_owned(),

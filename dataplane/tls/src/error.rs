@@ -66,7 +66,9 @@ pub enum CertificateError {
         error: String,
     },
     /// The keys are of other certificates.
-    #[error("{file}: none of the keys given belongs to this certificate; give the key that it was asked for with")]
+    #[error(
+        "{file}: none of the keys given belongs to this certificate; give the key that it was asked for with. The server's own certificate has to be the first of the file, before its authority's"
+    )]
     OtherKey {
         /// Which certificate's file.
         file: String,

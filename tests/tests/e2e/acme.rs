@@ -224,6 +224,18 @@ fn a_renewal_replaces_the_certificate_and_who_watches_goes_on() {
     assert!(samples(&server, "millstream_acme_orders_total", "issued") >= 2.0);
 }
 
+/// As with a clock that is months ahead: an authority soon issues nothing more to who orders again at once.
+#[test]
+fn a_certificate_that_is_over_as_it_is_issued_is_a_failure_and_waited_after() {
+    let ports = Ports::free();
+    let pebble = Pebble::start(&ports, seconds(1), &[]);
+    let server = options(&ports, &[NAME], &pebble.config()).start();
+    eventually("it has failed", seconds(20), || (said_failed(&server) == 1).then_some(()));
+    std::thread::sleep(seconds(3));
+    assert_eq!(pebble.orders(), 1, "{}", server.log.text());
+    assert!(server.log.has("look at this machine's clock"), "{}", server.log.text());
+}
+
 #[test]
 fn a_name_that_does_not_lead_here_is_told_with_what_to_do() {
     let ports = Ports::free();

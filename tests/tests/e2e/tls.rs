@@ -330,6 +330,39 @@ fn certificates_are_replaced_while_it_runs_and_bad_ones_are_not_taken() {
     assert!(watching.running(), "{}", watching.stderr.text());
 }
 
+/// One that has expired may stay for long: it makes no room for the next one, and names that are lost are said.
+#[test]
+fn a_known_problem_of_one_certificate_excuses_none_of_another() {
+    let authority = Authority::new();
+    authority.certify("a", &["a.example.org"], NOW);
+    authority.certify("b", &["b.example.org"], (2020, 2021));
+    let server = Options::open().config(&authority.config(&["a", "b"])).start();
+    let https = https(&server);
+    let serial = || s_client(https, &["-servername", "a.example.org", "-showcerts"]);
+    let first = serial();
+    let said = |words: &str| {
+        server.hang_up();
+        eventually(words, seconds(10), || server.log.has(words).then_some(()));
+    };
+    authority.certify("a", &["a.example.org"], (2020, 2021));
+    said("a.pem: has expired");
+    // The problem that was there is mended, and the new one is not.
+    authority.certify("b", &["b.example.org"], NOW);
+    let refusals = || samples(&server, "millstream_tls_certificates_read_total", "refused");
+    let before = refusals();
+    server.hang_up();
+    eventually("it is refused", seconds(10), || (refusals() > before).then_some(()));
+    assert_eq!(certificate(&serial()), certificate(&first));
+    authority.certify("a", &["other.example.org"], NOW);
+    said("no certificate in use is for these names any more");
+    let log = server.log.text();
+    assert!(log.lines().any(|line| line.contains("any more") && line.contains("names=\"a.example.org\"")), "{log}");
+}
+
+fn certificate(said: &str) -> &str {
+    said.split("-----END CERTIFICATE-----").next().expect("a certificate")
+}
+
 #[test]
 fn check_says_what_is_wrong_with_the_files() {
     let authority = Authority::new();

@@ -84,6 +84,8 @@ struct Shared {
     limits: Limits,
     places: Arc<Places>,
     numbers: Arc<Numbers>,
+    /// Connections that do not speak what the port does.
+    garbled: Repeated,
     ended: watch::Receiver<bool>,
 }
 
@@ -116,7 +118,7 @@ pub async fn serve(
     let (ending, ended) = watch::channel(false);
     let drain = limits.drain;
     let places = Places::new(limits.connections, limits.per_address);
-    let shared = Arc::new(Shared { router, limits, places, numbers, ended });
+    let shared = Arc::new(Shared { router, limits, places, numbers, garbled: Repeated::new(), ended });
     let mut connections = JoinSet::new();
     let (failing, full) = (Repeated::new(), Repeated::new());
     tokio::pin!(end);
@@ -219,6 +221,8 @@ fn forwarded(headers: &HeaderMap) -> Forwarded {
 
 /// Bytes of a request without TLS that are read before it is answered: most have less.
 const REQUEST_BYTES: usize = 4 << 10;
+/// The first byte of a TLS connection: RFC 8446, 5.1.
+const HANDSHAKE: u8 = 22;
 /// What a client gets that sends HTTP to the port with TLS.
 const USE_HTTPS: &[u8] = b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\nContent-Length: 32\r\n\
     Connection: close\r\n\r\nthis port has TLS: use https://\n";
@@ -235,8 +239,21 @@ async fn open(
     let _ = stream.set_nodelay(true);
     let Ok(address) = stream.local_addr() else { return };
     let local = Local { address, tls: secure.is_some() };
-    let Some(acceptor) = secure else { return connection(shared, stream, local, client, place).await };
     let peer = client.0;
+    let Some(acceptor) = secure else {
+        let mut first = [0];
+        match timeout(shared.limits.head_timeout, stream.peek(&mut first)).await {
+            Ok(Ok(1)) if first[0] == HANDSHAKE => {
+                shared.numbers.control_refused("tls");
+                if let Some(count) = shared.garbled.again() {
+                    tracing::warn!(%peer, count, "a TLS connection on the control port, which has none: use http://, or control.tls_listen");
+                }
+            }
+            Ok(_) => connection(shared, stream, local, client, place).await,
+            Err(_) => {}
+        }
+        return;
+    };
     let shaken = timeout(shared.limits.head_timeout, async {
         let mut first = [0];
         if stream.peek(&mut first).await? == 1 && first[0].is_ascii_uppercase() {
@@ -245,7 +262,7 @@ async fn open(
             stream.writable().await?;
             // A socket that is fresh has room for it.
             let _ = stream.try_write(USE_HTTPS);
-            return Err(io::Error::other("HTTP without TLS on the port with TLS"));
+            return Err(io::Error::other("HTTP without TLS on the control port, which has TLS: use https://"));
         }
         acceptor.accept(stream).await
     });
@@ -253,11 +270,15 @@ async fn open(
         Ok(Ok(stream)) => connection(shared, stream, local, client, place).await,
         Ok(Err(error)) => {
             shared.numbers.control_refused("tls");
-            tracing::debug!(%peer, %error, "a TLS handshake on the control port failed");
+            if let Some(count) = shared.garbled.again() {
+                tracing::warn!(%peer, %error, count, "a TLS handshake on the control port failed");
+            }
         }
         Err(_) => {
             shared.numbers.control_refused("tls");
-            tracing::debug!(%peer, "a TLS handshake on the control port took too long");
+            if let Some(count) = shared.garbled.again() {
+                tracing::warn!(%peer, count, "a TLS handshake on the control port took too long");
+            }
         }
     }
 }

@@ -16,7 +16,7 @@ use millstream_proto::sign::preview::PREVIEW_PARAM;
 
 use super::pass::Pass;
 use super::refusal::{ENDING, OUTPUT_OFF, TurnedAway};
-use super::reply::{Answer, HTTP, Reply};
+use super::reply::{Answer, HTTP, HTTPS, Reply};
 use super::{grant, hls, http2, pages, recorded, snapshot, status, stream, websocket};
 use crate::clock::unix_s;
 use crate::close::CloseReason;
@@ -190,8 +190,13 @@ async fn request(
             }
             Ok(Parsed::Partial) => {}
             Err(HttpError::Rtmp) => {
-                let words = format!("an RTMP connection on the HTTP port: the RTMP port is {}", shard.rtmp_port);
-                shard.garbled(session, HTTP, CloseReason::RtmpOnHttp, &words);
+                let (protocol, words) = match shard.rtmps_port.filter(|_| session.is_secure()) {
+                    Some(port) => (HTTPS, format!("an RTMPS connection on the HTTPS port: the RTMPS port is {port}")),
+                    None => {
+                        (HTTP, format!("an RTMP connection on the HTTP port: the RTMP port is {}", shard.rtmp_port))
+                    }
+                };
+                shard.garbled(session, protocol, CloseReason::RtmpOnHttp, &words);
                 return Err(CloseReason::RtmpOnHttp);
             }
             Err(HttpError::Tls) => {

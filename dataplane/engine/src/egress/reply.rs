@@ -30,6 +30,7 @@ use crate::shard::state::Shard;
 
 /// The protocol, where a request has no other.
 pub(super) const HTTP: &str = "http";
+pub(super) const HTTPS: &str = "https";
 
 /// What a request gets.
 pub(super) enum Answer {

@@ -272,6 +272,9 @@ fn feed(shard: &Shard, session: &Session, rtmp: &mut ServerSession, bytes: &[u8]
 /// Tells what a client got wrong, and what to do where it is in the wrong place; gives the reason of the session's end.
 fn garbled(shard: &Shard, session: &Session, error: SessionError) -> CloseReason {
     let words = match error {
+        SessionError::Http if session.is_secure() && shard.https_port.is_some() => {
+            format!("an HTTPS request on the RTMPS port: the HTTPS port is {}", shard.https_port.unwrap_or_default())
+        }
         SessionError::Http => format!("an HTTP request on the RTMP port: the HTTP port is {}", shard.http_port),
         SessionError::Tls => match shard.rtmps_port {
             Some(port) => format!("a TLS connection on the RTMP port: RTMPS is on port {port}"),
@@ -279,7 +282,8 @@ fn garbled(shard: &Shard, session: &Session, error: SessionError) -> CloseReason
         },
         other => other.to_string(),
     };
-    shard.garbled(session, PROTOCOL, error.into(), &words);
+    let protocol = if session.is_secure() { "rtmps" } else { PROTOCOL };
+    shard.garbled(session, protocol, error.into(), &words);
     error.into()
 }
 
