@@ -77,14 +77,11 @@ impl Scenario for Playlists {
 fn segment(window: &mut Window, at: u64) {
     let opened = Opened {
         msn: FIRST_MSN + at,
-        discontinuity: false,
-        discontinuities: 0,
-        run_start_ms: 0,
-        run_zero_unix_ms: 0,
         header: 1,
         start: at * SEGMENT_MS,
         start_us: at * SEGMENT_MS * 1_000,
         date_unix_ms: UNIX_MS + at * SEGMENT_MS,
+        ..Opened::default()
     };
     window.apply(Change::Opened(Track::Video, opened));
     for part in 0..PARTS {

@@ -1,9 +1,10 @@
 //! The control API of a running server, as a script calls it: a token, a method, a path, JSON.
 
+use std::io::Read as _;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::http::Connection;
 use crate::seconds;
@@ -98,8 +99,24 @@ impl Client {
         self.request("POST", path, "", Some(body))
     }
 
+    /// Makes a stream; gives the value of `sign=` that it is pushed with.
+    pub fn make_stream(&mut self, id: &str) -> String {
+        self.post("/api/v1/streams", &json!({ "id": id })).is(201);
+        self.sign_of(id)
+    }
+
+    /// The value of `sign=` that a stream is pushed with.
+    pub fn sign_of(&mut self, id: &str) -> String {
+        self.get(&format!("/api/v1/streams/{id}/key")).is(200).text("sign").to_owned()
+    }
+
     /// Listens to the event stream, on a connection of its own.
-    pub fn listen(&self) -> Result<Connection> {
+    pub fn listen(&self) -> Events {
+        let connection = self.open_events().expect("events");
+        Events { connection, told: String::new() }
+    }
+
+    fn open_events(&self) -> Result<Connection> {
         let mut connection = Connection::open(self.address)?;
         connection.stream.set_read_timeout(Some(seconds(20)))?;
         let request =
@@ -108,5 +125,45 @@ impl Client {
         let head = connection.head()?;
         ensure!(head.status == 200, "{head:?}");
         Ok(connection)
+    }
+}
+
+/// The event stream, and all that it has told.
+#[derive(Debug)]
+pub struct Events {
+    connection: Connection,
+    told: String,
+}
+
+impl Events {
+    /// All that has been told so far.
+    pub fn told(&self) -> &str {
+        &self.told
+    }
+
+    /// Reads on until something is found in all that has been told.
+    #[track_caller]
+    pub fn until<T>(&mut self, what: &str, within: Duration, mut look: impl FnMut(&str) -> Option<T>) -> T {
+        let deadline = Instant::now() + within;
+        loop {
+            if let Some(found) = look(&self.told) {
+                return found;
+            }
+            assert!(Instant::now() < deadline, "not within {within:?}: {what}; told: {}", self.told);
+            let mut bytes = [0; 8 << 10];
+            let read = self.connection.stream.read(&mut bytes).expect("more events");
+            assert!(read > 0, "the event stream is over: {}", self.told);
+            self.told.push_str(&String::from_utf8_lossy(&bytes[..read]));
+        }
+    }
+
+    /// The first event of this kind.
+    #[track_caller]
+    pub fn first(&mut self, kind: &str, within: Duration) -> Value {
+        let head = format!("event: {kind}\n");
+        self.until(kind, within, |told| {
+            let (data, _) = told.split_once(&head)?.1.split_once('\n')?;
+            Some(serde_json::from_str(data.strip_prefix("data: ").expect("data")).expect("JSON"))
+        })
     }
 }

@@ -35,12 +35,6 @@ impl Tag {
         self.packet_type() == Some(0)
     }
 
-    /// The marker that a track ends here, which ffmpeg sends when it stops.
-    pub fn is_end_of_sequence(&self) -> bool {
-        // Classic AAC has no such packet, and none of this number.
-        self.packet_type() == Some(2)
-    }
-
     /// An audio or video frame.
     pub fn is_frame(&self) -> bool {
         self.kind != SCRIPT && matches!(self.packet_type(), None | Some(1 | 3))

@@ -8,11 +8,22 @@ use serde_json::Value;
 
 #[derive(Debug)]
 pub struct Delivery {
+    /// The head, in lower case.
+    head: String,
+    pub body: Vec<u8>,
     pub event: Value,
     pub at: Instant,
 }
 
-/// A server that takes every delivery.
+impl Delivery {
+    /// The header of that name (in lower case).
+    pub fn header(&self, name: &str) -> &str {
+        let line = self.head.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "));
+        line.unwrap_or_else(|| panic!("no {name} in {}", self.head)).trim()
+    }
+}
+
+/// A server that is told of events.
 #[derive(Debug)]
 pub struct WebhookReceiver {
     pub address: SocketAddr,
@@ -20,26 +31,32 @@ pub struct WebhookReceiver {
 }
 
 impl WebhookReceiver {
+    /// One that takes every delivery.
     pub fn start() -> Self {
+        Self::refusing(0)
+    }
+
+    /// One that answers so many deliveries with an error before it takes any.
+    pub fn refusing(first: usize) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let address = listener.local_addr().expect("bound");
         let (sender, deliveries) = channel();
         std::thread::spawn(move || {
-            for stream in listener.incoming().map_while(Result::ok) {
+            for (n, stream) in listener.incoming().map_while(Result::ok).enumerate() {
                 let mut reader = BufReader::new(stream);
-                let (mut length, mut line) = (0, String::new());
+                let (mut head, mut line) = (String::new(), String::new());
                 while reader.read_line(&mut line).is_ok_and(|read| read > 2) {
-                    if let Some(value) = line.to_ascii_lowercase().strip_prefix("content-length: ") {
-                        length = value.trim().parse().unwrap_or(0);
-                    }
+                    head.push_str(&line.to_ascii_lowercase());
                     line.clear();
                 }
-                let mut body = vec![0; length];
+                let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")?.trim().parse().ok());
+                let mut body = vec![0; length.unwrap_or(0)];
                 let whole = reader.read_exact(&mut body);
-                let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
-                let told = reader.get_mut().write_all(answer);
+                let status = if n < first { "503 Later" } else { "200 OK" };
+                let answer = format!("HTTP/1.1 {status}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+                let told = reader.get_mut().write_all(answer.as_bytes());
                 if let (Ok(()), Ok(()), Ok(event)) = (whole, told, serde_json::from_slice(&body))
-                    && sender.send(Delivery { event, at: Instant::now() }).is_err()
+                    && sender.send(Delivery { head, body, event, at: Instant::now() }).is_err()
                 {
                     return;
                 }

@@ -7,7 +7,7 @@ use millstream_proto::secret::Secret;
 use tokio::time::{Instant, timeout_at};
 
 use crate::certificates::{DesiredTls, sha256_of};
-use crate::{Fleet, lock};
+use crate::fleet::{Fleet, lock};
 
 /// How often it is looked whether a node that is waited for is away.
 const LOOK_EVERY: Duration = Duration::from_secs(1);

@@ -12,8 +12,11 @@ use millstream_control_protocol::exchange::{
 };
 use millstream_control_protocol::hook_numbers::HookNumbers;
 
+use crate::error::LinkError;
+use crate::event_sink::NodeEvent;
+use crate::fleet::{Fleet, lock};
 use crate::limits::{HOOK_LINES_MAX, HOOK_LOGS_ASKED_AT_ONCE_MAX, HOOK_VERSIONS_TOLD_MAX, ORDER_WAIT_MAX};
-use crate::{Fleet, LinkError, NodeEvent, lock, trust};
+use crate::trust;
 
 /// What is called a node in events that control tells itself.
 const CONTROL: &str = "control";

@@ -1,15 +1,44 @@
 //! How a stream plays, of several nodes as one. Before it: what nodes answer, which is cut to what a node says; after it: [`crate::Fleet::quality`].
 use std::collections::BTreeMap;
+use std::pin::pin;
 
+use futures_util::stream::StreamExt as _;
+use millstream_control_protocol::exchange::{Answer, Order};
 use millstream_control_protocol::quality::{Quality, Spread};
 
-use crate::limits::{PROTOCOLS_TOLD_MAX, SPREAD_BUCKETS_MAX};
+use crate::error::LinkError;
+use crate::fleet::{Fleet, lock};
+use crate::limits::{ORDER_WAIT_MAX, PROTOCOLS_TOLD_MAX, SPREAD_BUCKETS_MAX, VIEWERS_ASKED_AT_ONCE_MAX};
 
 /// Longest name of a protocol.
 const PROTOCOL_BYTES_MAX: usize = 32;
 
+impl Fleet {
+    /// How a stream plays, as players have said at the nodes that answer: by protocol, and which nodes did not answer.
+    pub async fn quality(&self, stream: &str) -> (Vec<Quality>, Vec<(String, LinkError)>) {
+        let nodes = lock(&self.0.registry).present();
+        let order = |node: String| (node, Order::Quality { stream: stream.to_owned() });
+        let orders = nodes.into_iter().map(order).collect();
+        let mut answers = pin!(self.ask_each(orders, VIEWERS_ASKED_AT_ONCE_MAX, ORDER_WAIT_MAX));
+        let (mut all, mut failed) = (BTreeMap::new(), BTreeMap::new());
+        while let Some((node, answer)) = answers.next().await {
+            match answer {
+                Ok(Answer::Quality { quality }) => add(&mut all, quality),
+                // A node of an earlier release.
+                Ok(_) => {
+                    failed.insert(node, LinkError::other_answer());
+                }
+                Err(error) => {
+                    failed.insert(node, error);
+                }
+            }
+        }
+        (all.into_values().collect(), failed.into_iter().collect())
+    }
+}
+
 /// Adds what a node says to what others have said.
-pub(super) fn add(all: &mut BTreeMap<String, Quality>, told: Vec<Quality>) {
+fn add(all: &mut BTreeMap<String, Quality>, told: Vec<Quality>) {
     for told in told.into_iter().take(PROTOCOLS_TOLD_MAX) {
         let is_known = all.contains_key(&told.protocol);
         if told.protocol.len() > PROTOCOL_BYTES_MAX || !is_known && all.len() >= PROTOCOLS_TOLD_MAX {

@@ -9,11 +9,12 @@ use millstream_control_protocol::exchange::{Answer, Order};
 use millstream_control_protocol::replay::{Recorded, Replay, Replayed, ShowRecorded};
 use tokio::time::Instant;
 
+use super::error::LinkError;
+use super::fleet::{Fleet, lock};
 use super::limits::{
     DIFFERENCES_LISTED_MAX, RECORDED_ASKED_AT_ONCE_MAX, RECORDED_BYTES_MAX, RECORDED_EVENT_BYTES_MAX,
     RECORDED_NODE_WAIT_MAX, RECORDED_SHOWN_MAX, REPLAY_FOR_MAX, REPLAY_WAIT_MAX,
 };
-use super::{Fleet, LinkError, lock};
 
 /// Bytes of a module that go out at once.
 const PIECE_BYTES: usize = 1 << 20;

@@ -16,7 +16,9 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::certificates::Encrypted;
-use super::{Fleet, LinkError, Tickets};
+use super::error::LinkError;
+use super::fleet::Fleet;
+use super::work::Tickets;
 use crate::limits::{POLL_BYTES_MAX, REPORT_BYTES_MAX};
 
 /// Says whether a bearer token is a node's. To be compared in constant time.

@@ -7,8 +7,9 @@ use millstream_control_protocol::state::Version;
 use millstream_control_protocol::task::{Held, Task, TaskNews};
 use tokio::time::{Instant, timeout};
 
+use crate::error::LinkError;
+use crate::fleet::{Fleet, lock};
 use crate::limits::ORDER_WAIT_MAX;
-use crate::{Fleet, LinkError, lock};
 
 impl Fleet {
     /// Has nodes do something, until [`Fleet::settle`].

@@ -1,12 +1,18 @@
 //! Control's end with nodes that are played here.
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use axum::body::Bytes;
-use millstream_control_protocol::event::What;
-use millstream_control_protocol::exchange::Outcome;
-use millstream_control_protocol::live::ViewerPage;
+use millstream_control_protocol::PROTOCOL;
+use millstream_control_protocol::event::{Event, What};
+use millstream_control_protocol::exchange::{Answer, NodeId, Order, Outcome, Poll, Report, Whom};
+use millstream_control_protocol::live::{Live, Viewer, ViewerPage};
+use millstream_control_protocol::state::{Stream, Version};
+use tokio::time::Instant;
 
 use super::*;
+use crate::limits::{ORDER_WAIT_MAX, VIEWERS_ASKED_AT_ONCE_MAX};
 
 fn node(name: &str) -> NodeId {
     NodeId { name: name.to_owned(), run: 1 }

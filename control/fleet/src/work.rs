@@ -13,9 +13,11 @@ use millstream_proto::secret::Secret;
 use millstream_proto::sign::worker::WorkerKey;
 use tokio::time::Instant;
 
+use super::error::LinkError;
+use super::fleet::{Fleet, lock};
 use super::node_registry::Takers;
 use super::runs::Runs;
-use super::{Fleet, LinkError, lock, trust};
+use super::trust;
 use crate::limits::{
     NODE_AWAY_AFTER, NODE_FORGOTTEN_AFTER, NODE_NAME_BYTES_MAX, TICKET_LASTS, WORK_BEGUN_WITHIN, WORK_LOOK_EVERY,
     WORK_LOOK_SERVING_EVERY, WORK_WAIT_MAX, WORKERS_MAX, is_name,

@@ -3,20 +3,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Bytes;
-use axum::http::header::AUTHORIZATION;
-use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use axum::http::{HeaderMap, StatusCode};
 use bytes::BytesMut;
 use millstream_control_protocol::exchange::{Poll, Push, Receipt, Report};
+use millstream_fleet::http::client::{AskError, Connection};
+use millstream_fleet::http::guard::Guard;
+use millstream_fleet::http::kept::{KeptConnection, bearer};
+use millstream_fleet::http::url::Url;
+use millstream_fleet::limits::{CERTIFICATE_BYTES_MAX, MODULE_BYTES_MAX, RECEIPT_BYTES_MAX, STATE_BYTES_MAX};
+use millstream_fleet::{Fleet, LinkError};
 use millstream_proto::secret::Secret;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::Mutex;
-
-use millstream_fleet::http::client::{AskError, Connection};
-use millstream_fleet::http::guard::Guard;
-use millstream_fleet::http::url::Url;
-use millstream_fleet::limits::{CERTIFICATE_BYTES_MAX, MODULE_BYTES_MAX, RECEIPT_BYTES_MAX, STATE_BYTES_MAX};
-use millstream_fleet::{Fleet, LinkError};
 
 /// Beyond the time that a poll wants to be kept waiting, its answer has this long.
 const ANSWER_WAIT: Duration = Duration::from_secs(15);
@@ -69,8 +68,8 @@ pub enum Control {
 pub struct There {
     url: Url,
     token: Secret,
-    polling: Mutex<Option<Connection>>,
-    reporting: Mutex<Option<Connection>>,
+    polling: Mutex<KeptConnection>,
+    reporting: Mutex<KeptConnection>,
 }
 
 impl Control {
@@ -129,10 +128,7 @@ impl Control {
 
 impl There {
     fn headers(&self) -> Result<HeaderMap, ControlError> {
-        let mut bearer = HeaderValue::from_str(&format!("Bearer {}", self.token.expose()))
-            .map_err(|_| ControlError::Token(self.url.to_string()))?;
-        bearer.set_sensitive(true);
-        Ok(HeaderMap::from_iter([(AUTHORIZATION, bearer)]))
+        bearer(&self.token).ok_or_else(|| ControlError::Token(self.url.to_string()))
     }
 
     async fn module(&self, sha256: &str) -> Result<Bytes, ControlError> {
@@ -169,7 +165,7 @@ impl There {
 
     async fn tell<T: DeserializeOwned>(
         &self,
-        kept: &Mutex<Option<Connection>>,
+        kept: &Mutex<KeptConnection>,
         path: &str,
         message: &impl Serialize,
         wait: Duration,
@@ -180,24 +176,7 @@ impl There {
         let body: Bytes = serde_json::to_vec(message).map_err(language)?.into();
         let url = self.url.below(path);
         let headers = self.headers()?;
-        let mut kept = kept.lock().await;
-        let mut old = kept.take().filter(Connection::is_open);
-        let reply = loop {
-            let used = old.is_some();
-            let mut connection = match old.take() {
-                Some(connection) => connection,
-                None => Connection::open(&url, &Guard::Open).await?,
-            };
-            match connection.post(&url, headers.clone(), body.clone(), wait, reply_bytes_max).await {
-                Ok(reply) => {
-                    *kept = Some(connection);
-                    break reply;
-                }
-                // The other side may have closed it just when we began to use it again. Both messages may be said twice.
-                Err(AskError::Broken(..)) if used => {}
-                Err(error) => return Err(error.into()),
-            }
-        };
+        let reply = kept.lock().await.post(&url, &headers, &body, wait, reply_bytes_max).await?;
         match reply.status {
             StatusCode::OK => match reply.body {
                 Some(body) => serde_json::from_slice(&body).map_err(language),

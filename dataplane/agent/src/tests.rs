@@ -1,4 +1,6 @@
 //! A node with a real engine, and control in this process or over HTTP, which goes away and comes back.
+mod hooks;
+
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
@@ -13,9 +15,9 @@ use millstream_control_protocol::event::What;
 use millstream_control_protocol::exchange::{Answer, NodeId, Order, Report, Whom};
 use millstream_control_protocol::state::{Outputs, State, Stream, Version};
 use millstream_engine::Engine;
-use millstream_engine::config::{Config, GrantConfig, IoChoice, Limits};
+use millstream_engine::config::Config;
 use millstream_engine::directory::Directory;
-use millstream_hub::config::{HlsConfig, StreamConfig};
+use millstream_fleet::{DropEvents, Fleet, router};
 use millstream_policy::preset::{Preset, preset};
 use millstream_policy::signed::Apps;
 use millstream_proto::secret::Secret;
@@ -26,9 +28,6 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
 use super::*;
-use millstream_fleet::{DropEvents, Fleet, router};
-
-mod hooks;
 
 const SOON: Duration = Duration::from_secs(20);
 
@@ -63,33 +62,9 @@ impl Node {
         let directory = state.as_ref().map_or(fixed.clone(), |state| fixed.updated(&update_of(state)).directory);
         let config = Config {
             shards: 2,
-            io: IoChoice::Auto,
-            rtmp: any,
-            http: any,
-            control: None,
-            more_metrics: None,
-            tls: None,
             drain: Duration::from_millis(100),
-            proxy_protocol_from: Vec::new(),
-            http_proxy_protocol_from: Vec::new(),
-            trusted_proxies: Vec::new(),
-            play_paths: Vec::new(),
-            formats: millstream_engine::output::Formats::default(),
-            subscribers: millstream_engine::subscribers::Subscribers::default(),
-            relay_seed: 0,
-            renditions: millstream_engine::renditions::RenditionConfig::none(),
-            nodes: millstream_engine::nodes::NodeConfig::default(),
-            recorded: millstream_engine::recorded::RecordedConfig::default(),
-            apps: Apps::default(),
-            handshake_timeout: Duration::from_secs(5),
-            grants: GrantConfig::default(),
-            header_timeout: Duration::from_secs(5),
-            chunk_size: 60_000,
-            stream: StreamConfig::default(),
-            slates: millstream_engine::slates::Slates::default(),
-            hls: HlsConfig::default(),
             directory: directory.clone(),
-            limits: Limits::default(),
+            ..Config::at(any, any)
         };
         let chain =
             preset(Preset::Signed { master: MasterKey::new([1; 32]), legacy: Vec::new(), apps: Apps::default() });

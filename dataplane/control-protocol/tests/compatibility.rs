@@ -13,7 +13,6 @@ use millstream_control_protocol::live::{
 use millstream_control_protocol::state::{Binding, Flush, Mode, Outputs, Previous, State, Stream, Version};
 use millstream_control_protocol::task::{Held, Progress, Task, TaskNews, Work};
 use millstream_control_protocol::tls::{FleetTls, PendingChallenge};
-use millstream_control_protocol::watermark::Watermark;
 use millstream_control_protocol::work::{Assignment, Ticket, WorkPoll, WorkPush, WorkerStatus};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -26,31 +25,8 @@ fn stream() -> Stream {
         previous: vec![Previous { generation: 2, until_unix_s: 1_800_000_000 }],
         flush: Some(Flush::Dense),
         outputs: Outputs { flv: true, hls: false, cmaf: false },
-        hls_segment_s: None,
-        hls_window: None,
-        push_paths: Vec::new(),
-        play_paths: Vec::new(),
-        on_unpublish: None,
-        slate: None,
-        on_demand: false,
-        on_demand_s: None,
-        video: false,
-        video_s: None,
-        retention_days: 0,
-        dvr_window_s: None,
-        rtmps: false,
-        image: false,
-        image_s: None,
-        motion: false,
-        motion_percent: None,
-        motion_diff: None,
-        motion_duration_s: None,
-        motion_timeout_s: None,
-        motion_zones: String::new(),
-        relays: Vec::new(),
-        renditions: Vec::new(),
-        watermark: Watermark::default(),
         labels: BTreeMap::from([("team".into(), "gate".into())]),
+        ..Stream::default()
     }
 }
 

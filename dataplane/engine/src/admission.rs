@@ -5,9 +5,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use millstream_hub::pending::Pending;
-use millstream_policy::{
-    Action, Answer, Chain, DecisionContext, Denial, Request, Step, Steps, Undecided, Verdict, Why,
-};
+use millstream_policy::{Answer, Chain, DecisionContext, Denial, Request, Step, Steps, Undecided, Verdict};
 use millstream_proto::id::Id;
 use millstream_proto::time::Time;
 
@@ -86,8 +84,8 @@ impl Admission {
         };
         let client = &request.client;
         shard.refused(&Refused {
-            action: word(request.action),
-            why: label(denial.why),
+            action: request.action.as_str(),
+            why: denial.why.label(),
             reason: &denial.reason,
             stream: request.name.as_str(),
             session: client.session,
@@ -143,26 +141,6 @@ impl Admission {
 
     pub(crate) fn pending(&self) -> usize {
         self.pending.borrow().len()
-    }
-}
-
-/// What somebody wants, as the outside is told.
-pub(crate) fn word(action: Action) -> &'static str {
-    match action {
-        Action::Publish => "publish",
-        Action::Play => "play",
-    }
-}
-
-fn label(why: Why) -> &'static str {
-    match why {
-        Why::Unauthenticated => "unauthenticated",
-        Why::Expired => "expired",
-        Why::Forbidden => "forbidden",
-        Why::NotFound => "not_found",
-        Why::Payment => "payment",
-        Why::Region => "region",
-        _ => "busy",
     }
 }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use millstream_hub::config::{HlsConfig, StreamConfig};
 use millstream_policy::signed::Apps;
+use millstream_proto::limits::RTMP_CHUNK_SIZE_OUT;
 use millstream_proto::network::Network;
 use millstream_proto::paths::Pattern;
 use millstream_proto::secret::Secret;
@@ -162,6 +163,42 @@ pub struct Config {
     pub directory: Directory,
     /// Maxima.
     pub limits: Limits,
+}
+
+impl Config {
+    /// What an engine does that is told where to listen, and nothing else.
+    pub fn at(rtmp: SocketAddr, http: SocketAddr) -> Self {
+        Self {
+            shards: 1,
+            io: IoChoice::default(),
+            rtmp,
+            http,
+            tls: None,
+            control: None,
+            more_metrics: None,
+            drain: Duration::from_secs(10),
+            proxy_protocol_from: Vec::new(),
+            http_proxy_protocol_from: Vec::new(),
+            trusted_proxies: Vec::new(),
+            play_paths: Vec::new(),
+            formats: Formats::default(),
+            subscribers: Subscribers::default(),
+            relay_seed: 0,
+            renditions: RenditionConfig::none(),
+            nodes: NodeConfig::default(),
+            recorded: RecordedConfig::default(),
+            apps: Apps::default(),
+            grants: GrantConfig::default(),
+            handshake_timeout: Duration::from_secs(5),
+            header_timeout: Duration::from_secs(5),
+            chunk_size: RTMP_CHUNK_SIZE_OUT,
+            stream: StreamConfig::default(),
+            slates: Slates::default(),
+            hls: HlsConfig::default(),
+            directory: Directory::default(),
+            limits: Limits::default(),
+        }
+    }
 }
 
 impl Default for Limits {

@@ -242,9 +242,4 @@ impl FileBody {
         }
         Ok(())
     }
-
-    /// The same for threads: blocks this one while it waits.
-    pub fn send_blocking(&mut self, bytes: Bytes) -> Result<(), SendError> {
-        channel::block_on(self.send(bytes))
-    }
 }

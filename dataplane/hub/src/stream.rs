@@ -1,74 +1,38 @@
 //! A stream on its owner's shard: the publisher's place, the timeline, and the way of a frame from event to sealed block.
 //! Before it: `proto::rtmp`'s events; after it: [`crate::log`]. The log is passed in, because viewers read it on its own.
+//!
+//! Its parts: [`place`] (who publishes), [`gather`] (frames become blocks), [`stand_in`] (the slate).
+mod gather;
+mod place;
+mod stand_in;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use millstream_proto::flv;
-use millstream_proto::media::{Announced, Clip, CodecConfig, Frame, MediaEvent, Repair, TagKind, Track};
+use millstream_proto::media::{Announced, Clip, CodecConfig, MediaEvent, TagKind, Track};
 use millstream_proto::time::Time;
 
-use crate::config::{FlushPolicy, OnUnpublish, StreamConfig, Takeover};
+use self::gather::tag_kind;
+use crate::config::{FlushPolicy, StreamConfig};
 use crate::findings::{Findings, News};
 use crate::flush::Flusher;
 use crate::log::{EndReason, Log};
 use crate::news::Newsroom;
-use crate::package::block::{Block, PendingTags, Tag};
+use crate::package::block::Tag;
 use crate::package::open_gop::OpenGop;
 use crate::package::packager::Wall;
 use crate::package::stream_headers::{SCRIPT_TIMESTAMP_MS, Seen, StreamHeaders};
 use crate::publisher_stats::PublisherStats;
-use crate::slate::{FILL_MAX, Slate};
+use crate::slate::Slate;
 use crate::timeline::Timeline;
 
-/// A publisher that has sent nothing for this long gives way to another, and who finds the place taken waits this long for it.
-pub const PUBLISHER_SILENT_AFTER: Duration = Duration::from_secs(1);
-/// With only one track seen, viewers start this long after the first frame: the other one had its chance.
-const SETTLE: Duration = Duration::from_millis(500);
-/// The same where the metadata announces the other one: players read once which tracks there are, and some encoders are slow.
-const SETTLE_ANNOUNCED: Duration = Duration::from_secs(3);
+pub use self::place::{PUBLISHER_SILENT_AFTER, Place, Taken};
+pub use self::stand_in::{SLATE_AFTER, SLATE_SILENT_AFTER};
+
 /// Viewers hear something at least this often, also while nobody publishes: proxies and players give up at 10 s and more.
 const KEEPALIVE_EVERY: Duration = Duration::from_secs(5);
-/// Who waits for the place gets it before the stream ends, also where viewers are not to wait: it is told in the same moment.
-const VACANT_AT_LEAST: Duration = Duration::from_millis(1);
-/// The slate begins this long after the publisher has left: an encoder that stops and starts is back by then.
-pub const SLATE_AFTER: Duration = Duration::from_millis(300);
-/// A publisher that has sent nothing for this long, not even answers to pings, is stood in for by the slate: its network has died.
-pub const SLATE_SILENT_AFTER: Duration = Duration::from_millis(1_500);
-/// A block is sealed when it holds this many bytes, flush or not: what a viewer's send refers to stays small.
-const BLOCK_BYTES_MAX: usize = 64 << 10;
-
-/// Who publishes.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Place {
-    /// This session, which last sent something at `heard`.
-    OnAir {
-        /// Its number.
-        session: u64,
-        /// Its last sign of life.
-        heard: Time,
-    },
-    /// Nobody since then; viewers wait for a return.
-    Vacant {
-        /// When the last one left.
-        since: Time,
-    },
-}
-
-/// Another publisher is alive.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
-#[error("another publisher is on air with this stream; it was heard {} ms ago, and gives way after {} s of silence", heard_ago.as_millis(), PUBLISHER_SILENT_AFTER.as_secs())]
-pub struct Taken {
-    /// How long ago it was heard.
-    pub heard_ago: Duration,
-}
-
-impl Taken {
-    /// How long it takes until the place is free if the other one stays silent.
-    pub fn silent_in(self) -> Duration {
-        PUBLISHER_SILENT_AFTER.saturating_sub(self.heard_ago)
-    }
-}
 
 /// What came of a frame, for the metrics.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -78,9 +42,6 @@ pub enum Pushed {
     /// A picture that no keyframe precedes: nobody could decode it.
     BeforeKeyframe,
 }
-
-/// How far the stamp of a rendition's keyframe may be from its source's, milliseconds: both are rounded.
-const ROUNDED_MS: i64 = 2;
 
 /// The owner's side of one stream.
 #[derive(Debug)]
@@ -224,65 +185,6 @@ impl Stream {
         self.news.set_wall(wall);
     }
 
-    /// What its slate shows from its next start on; without a clip it is the built-in one.
-    pub fn set_slate(&mut self, clip: Option<Arc<Clip>>) {
-        self.clip = clip;
-    }
-
-    /// Changes what becomes of the stream when nobody publishes, also where nobody does now.
-    pub fn set_on_unpublish(&mut self, on_unpublish: OnUnpublish, now: Time) {
-        if std::mem::replace(&mut self.config.on_unpublish, on_unpublish) == on_unpublish {
-            return;
-        }
-        if let Place::Vacant { since } = &mut self.place {
-            // What is to happen now is counted from now on.
-            *since = now;
-            self.slate = None;
-            self.slate_at = self.wants_slate().then_some(now);
-        }
-    }
-
-    /// Since when the slate plays; `None` while it does not.
-    pub fn slate_since(&self) -> Option<Time> {
-        self.slate.as_ref().map(|(_, since)| *since)
-    }
-
-    /// Whether viewers get the slate, or will in a moment.
-    pub fn is_slated(&self) -> bool {
-        self.slate.is_some() || self.slate_at.is_some()
-    }
-
-    /// Whether the slate is what viewers are to get while nobody publishes. Not before anybody has: it would have no tracks.
-    fn wants_slate(&self) -> bool {
-        self.config.on_unpublish == OnUnpublish::Slate
-            && self.opened
-            && !self.dismissed
-            && (self.headers.has(Track::Video) || self.headers.has(Track::Audio))
-    }
-
-    /// Takes the publisher's place. Gives the session that is replaced, if there is one: it has been silent, or this one has
-    /// `waited` for [`PUBLISHER_SILENT_AFTER`] and the configuration puts the newer one first.
-    pub fn publish(&mut self, session: u64, waited: bool, now: Time) -> Result<Option<u64>, Taken> {
-        let replaced = match self.place {
-            Place::Vacant { .. } => None,
-            Place::OnAir { session: old, heard } => {
-                let heard_ago = now.since(heard);
-                let insists = waited && self.config.takeover == Takeover::Replace;
-                if heard_ago < PUBLISHER_SILENT_AFTER && !insists {
-                    return Err(Taken { heard_ago });
-                }
-                Some(old)
-            }
-        };
-        self.place = Place::OnAir { session, heard: now };
-        (self.slate, self.slate_at, self.interrupted, self.dismissed) = (None, None, None, false);
-        self.publisher_stats = PublisherStats::new(now);
-        self.findings = Findings::default();
-        self.begin_anew();
-        self.announced = Announced::default();
-        Ok(replaced)
-    }
-
     /// What comes now is of another publisher than what came before.
     fn begin_anew(&mut self) {
         self.publishers = self.publishers.wrapping_add(1);
@@ -290,32 +192,6 @@ impl Stream {
         self.news.restart();
         self.wait_keyframe = true;
         (self.seen, self.first_frame_at, self.settled) = (Seen::default(), None, false);
-    }
-
-    /// The session's publish is over. Nothing changes if it was replaced before. `dismissed`: the operator has ended it, and the stream is not
-    /// kept with a slate.
-    pub fn leave(&mut self, session: u64, dismissed: bool, now: Time, log: &mut Log) {
-        if matches!(self.place, Place::OnAir { session: on_air, .. } if on_air == session) {
-            (self.dismissed, self.interrupted) = (dismissed, None);
-            if self.wants_slate() {
-                self.slate_at = self.slate.is_none().then_some(now + SLATE_AFTER);
-            } else if let Some(body) = self.news.waiting(now) {
-                self.tell(body, now);
-            }
-            self.flush(now, log);
-            self.place = Place::Vacant { since: now };
-        }
-    }
-
-    /// The session was heard, even if what it sent was no media.
-    pub fn heard(&mut self, session: u64, now: Time) -> bool {
-        match &mut self.place {
-            Place::OnAir { session: on_air, heard } if *on_air == session => {
-                *heard = now;
-                true
-            }
-            _ => false,
-        }
     }
 
     /// Takes what the publisher sent.
@@ -383,64 +259,6 @@ impl Stream {
         self.seal(log);
     }
 
-    /// A frame of the publisher or of the slate: a function for each, called in one place, so that a frame is not moved once more on its way.
-    fn frame<const SLATE: bool>(&mut self, frame: Frame, now: Time, log: &mut Log) -> Pushed {
-        if !SLATE {
-            if self.publisher_stats.frame(&frame, now) {
-                self.findings.repair(Track::Video, Repair::SparseKeyframes, now);
-            }
-            self.findings.frame(frame.track, frame.codec);
-            if let Some(own) = &self.interrupted {
-                // The slate goes on until there is a picture to show.
-                if own.has(Track::Video) && !(frame.track == Track::Video && frame.keyframe) {
-                    return Pushed::BeforeKeyframe;
-                }
-                self.resume(now, log);
-            }
-            self.see(frame.track);
-        }
-        if let Some(next) = self.headers.with_bare_track(frame.track, frame.codec) {
-            self.seal(log);
-            self.headers = Arc::new(next);
-        }
-        let video = frame.track == Track::Video;
-        if self.timeline.is_repeated(frame.track, frame.dts_ms) {
-            // What follows it refers to it, up to the next keyframe.
-            self.wait_keyframe |= video;
-            return Pushed::BeforeKeyframe;
-        }
-        if video && self.wait_keyframe {
-            if !frame.keyframe {
-                return Pushed::BeforeKeyframe;
-            }
-            self.wait_keyframe = false;
-        }
-        let ms = self.timeline.map(frame.track, frame.dts_ms, now);
-        if self.timeline.broke() && (frame.keyframe && video || !self.headers.has(Track::Video)) {
-            // A hole that a player can only cross at a discontinuity. In the middle of a GOP there is none to be had.
-            self.seal(log);
-            self.publishers = self.publishers.wrapping_add(1);
-        }
-        let start = if video { frame.keyframe } else { !self.headers.has(Track::Video) && self.tags.is_empty() };
-        if video && start {
-            self.seal(log);
-        }
-        self.tags_start |= start;
-        // Who starts here is told at once.
-        let clock = if start { self.news.clock(&frame, ms + i64::from(frame.cts_ms), now) } else { None };
-        self.first_frame_at.get_or_insert(now);
-        self.flusher.add(frame.track, frame.dts_ms, now);
-        let leading = video && self.gop.is_leading(frame.keyframe, ms + i64::from(frame.cts_ms));
-        self.add(Tag { kind: tag_kind(frame.track), timestamp_ms: ms as u32, body: frame.body, leading }, ms, now);
-        if let Some(body) = clock {
-            self.tell(body, now);
-        }
-        if self.tags_bytes >= BLOCK_BYTES_MAX {
-            self.seal(log);
-        }
-        Pushed::Taken
-    }
-
     /// Adds a script tag for who knows it, behind what has come so far. False: nobody publishes, and it is left out.
     pub fn mark(&mut self, body: Bytes, now: Time) -> bool {
         let is_on_air = matches!(self.place, Place::OnAir { .. });
@@ -448,115 +266,6 @@ impl Stream {
             self.tell(body, now);
         }
         is_on_air
-    }
-
-    /// Adds a script tag that players ignore unless they know it.
-    fn tell(&mut self, body: Bytes, now: Time) {
-        self.add(
-            Tag { kind: TagKind::Script, timestamp_ms: SCRIPT_TIMESTAMP_MS, body, leading: false },
-            self.timeline.newest_ms(),
-            now,
-        );
-    }
-
-    fn add(&mut self, tag: Tag, ms: i64, now: Time) {
-        if self.tags.is_empty() {
-            self.tags_span_ms.0 = ms;
-            self.arrived = now;
-        }
-        self.tags_span_ms.1 = ms;
-        self.tags_bytes += flv::tag_bytes(tag.body.len());
-        self.tags.push(tag);
-    }
-
-    fn seal(&mut self, log: &mut Log) {
-        if self.tags.is_empty() {
-            return;
-        }
-        if self.tags_start {
-            self.start_seq = log.head();
-        }
-        let mut block = Block::seal(
-            (log.head(), self.start_seq),
-            self.tags_start,
-            Arc::clone(&self.headers),
-            self.tags_span_ms,
-            (self.publishers, self.arrived),
-            &self.tags,
-        );
-        self.tags.clear();
-        self.tags_bytes = 0;
-        self.tags_start = false;
-        if block.start
-            && let Some(from_ms) = self.catches_up_to_ms
-        {
-            block.catching_up = block.first_ms + ROUNDED_MS < from_ms;
-            self.catches_up_to_ms = self.catches_up_to_ms.filter(|_| block.catching_up);
-        }
-        log.append(Arc::new(block));
-    }
-
-    /// What waits for the next flush.
-    pub fn pending_tags(&self) -> PendingTags<'_> {
-        PendingTags {
-            stream_headers: &self.headers,
-            first_ms: self.tags_span_ms.0,
-            arrived: self.arrived,
-            publisher: self.publishers,
-            picture_ms: self.timeline.picture_ms(),
-            tags: &self.tags,
-        }
-    }
-
-    /// Call when a whole socket read has been pushed. True: the log changed and viewers are to be woken.
-    pub fn after_read(&mut self, now: Time, log: &mut Log) -> bool {
-        self.findings.look(now);
-        let opened = self.settle(now, log);
-        if self.flusher.after_read(now) {
-            self.flush(now, log);
-            return true;
-        }
-        opened
-    }
-
-    fn flush(&mut self, now: Time, log: &mut Log) {
-        self.seal(log);
-        self.flusher.flushed(now);
-        // A publisher that comes and goes and sends nothing must not put off the keepalive.
-        if log.head() > self.flushed_head {
-            (self.flushed_at, self.flushed_head) = (now, log.head());
-        }
-    }
-
-    fn settle(&mut self, now: Time, log: &mut Log) -> bool {
-        if self.settles_at().is_none_or(|at| at > now) {
-            return false;
-        }
-        self.settled = true;
-        if let Some(next) = self.headers.with_only(self.seen) {
-            // A publisher before had a track that this one has not: who joins from here on is not told of it.
-            self.seal(log);
-            self.headers = Arc::new(next);
-        }
-        self.opened = true;
-        if log.is_open() {
-            return false;
-        }
-        self.flush(now, log);
-        log.open();
-        true
-    }
-
-    /// When the publisher's tracks are known, now that these were seen; `None` before its first frame, and afterwards.
-    fn settles_at(&self) -> Option<Time> {
-        let first = self.first_frame_at.filter(|_| !self.settled)?;
-        let Seen { video, audio, .. } = self.seen;
-        let awaited = self.announced.video && !video || self.announced.audio && !audio;
-        Some(match (video && audio, awaited) {
-            (true, _) => first,
-            (false, true) => first + SETTLE_ANNOUNCED,
-            (false, false) => first + SETTLE,
-        })
     }
 
     /// When [`Stream::handle_timeout`] is to be called.
@@ -570,90 +279,6 @@ impl Stream {
         let finding = self.findings.due().unwrap_or(keepalive);
         let slate = self.slate_due().unwrap_or(keepalive);
         [self.flusher.due().unwrap_or(keepalive), end, settle, finding, slate].into_iter().fold(keepalive, Time::min)
-    }
-
-    fn vacant_until(&self, since: Time) -> Time {
-        let wait = match self.config.on_unpublish {
-            OnUnpublish::End => Duration::ZERO,
-            OnUnpublish::Slate if self.dismissed => Duration::ZERO,
-            OnUnpublish::Slate if self.slate.is_some() || self.slate_at.is_some() => self.config.slate_max,
-            OnUnpublish::Wait | OnUnpublish::Slate => self.config.publisher_wait,
-        };
-        since + wait.max(VACANT_AT_LEAST)
-    }
-
-    /// The publisher that had fallen silent is back: its slate ends, and what it said before is in force again.
-    fn resume(&mut self, now: Time, log: &mut Log) {
-        let Some(own) = self.interrupted.take() else { return };
-        self.slate = None;
-        self.seal(log);
-        self.begin_anew();
-        self.seen =
-            Seen { video: own.has(Track::Video), audio: own.has(Track::Audio), metadata: own.metadata.is_some() };
-        self.settled = true;
-        if let Some(metadata) = &own.metadata {
-            self.describe(metadata, now, log);
-        }
-        for config in [&own.video, &own.audio].into_iter().flatten() {
-            self.put_in_force(config, now, log);
-        }
-    }
-
-    /// When a publisher that sends nothing is stood in for.
-    fn silent_at(&self) -> Option<Time> {
-        match self.place {
-            Place::OnAir { heard, .. } if self.slate.is_none() && self.wants_slate() => {
-                Some(heard + SLATE_SILENT_AFTER)
-            }
-            _ => None,
-        }
-    }
-
-    fn slate_due(&self) -> Option<Time> {
-        self.slate_at.or_else(|| self.silent_at()).or_else(|| self.slate.as_ref()?.0.due())
-    }
-
-    /// Plays what is due of the slate. True: viewers are to be woken.
-    fn play_slate(&mut self, now: Time, log: &mut Log) -> bool {
-        if self.slate_due().is_none_or(|due| due > now) {
-            return false;
-        }
-        if self.slate_at.take().is_some() {
-            self.begin_slate(now, log);
-        } else if self.silent_at().is_some() {
-            self.interrupted = Some(Arc::clone(&self.headers));
-            self.begin_slate(now, log);
-        }
-        let Some((mut slate, since)) = self.slate.take() else { return false };
-        while let Some((frame, at)) = slate.poll(now) {
-            // Stamped by when it was due: what was missed before the slate began is filled.
-            self.frame::<true>(frame, at, log);
-        }
-        self.slate = Some((slate, since));
-        let flushes = self.flusher.after_read(now);
-        if flushes {
-            self.flush(now, log);
-        }
-        flushes
-    }
-
-    /// The slate begins: to viewers and packagers one more publisher, whose tracks are known.
-    fn begin_slate(&mut self, now: Time, log: &mut Log) {
-        let clip = self.clip.clone().unwrap_or_else(crate::slate::built_in);
-        self.seal(log);
-        self.begin_anew();
-        self.settled = true;
-        let missed = self.publisher_stats.read(now).heard_ago.min(FILL_MAX);
-        let last = Time::ZERO + now.since(Time::ZERO).saturating_sub(missed);
-        let mut slate = Slate::new(clip, &self.headers, last);
-        let (video, audio) = (self.headers.has(Track::Video), self.headers.has(Track::Audio));
-        if let Some(next) = self.headers.with_only(Seen { video, audio, metadata: false }) {
-            self.headers = Arc::new(next);
-        }
-        for config in slate.take_configs() {
-            self.put_in_force(&config, now, log);
-        }
-        self.slate = Some((Box::new(slate), now));
     }
 
     /// Does what is due. True: the log changed and viewers are to be woken.
@@ -683,13 +308,6 @@ impl Stream {
             return true;
         }
         opened
-    }
-}
-
-fn tag_kind(track: Track) -> TagKind {
-    match track {
-        Track::Video => TagKind::Video,
-        Track::Audio => TagKind::Audio,
     }
 }
 

@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use anyhow::{Context as _, anyhow, bail};
 use axum::body::Bytes;
-use axum::http::header::AUTHORIZATION;
 use axum::http::{HeaderMap, HeaderValue, Method};
 use millstream_fleet::http::client::{Connection, Reply};
 use millstream_fleet::http::guard::Guard;
+use millstream_fleet::http::kept::bearer;
 use millstream_fleet::http::url::Url;
 use millstream_proto::secret::Secret;
 use serde_json::Value;
@@ -68,10 +68,7 @@ impl Api {
     }
 
     fn headers(&self) -> anyhow::Result<HeaderMap> {
-        let mut value =
-            HeaderValue::from_str(&format!("Bearer {}", self.token.expose())).context("the token cannot be sent")?;
-        value.set_sensitive(true);
-        Ok(HeaderMap::from_iter([(AUTHORIZATION, value)]))
+        bearer(&self.token).context("the token cannot be sent")
     }
 
     /// Reads something.

@@ -51,11 +51,11 @@ pub(crate) fn run(flags: DemoFlags) -> Result<(), Failure> {
     layers.config.grants.keys = Some(GrantKeys::new(&keys::passing().map_err(Failure::Running)?, 1));
     layers.config.more_metrics = Some(MoreMetrics::new(own_metrics::text));
     let clip = clip::Clip::embedded().map_err(Failure::running)?;
-    let signals = serve::signals()?;
+    let signals = serve::running::signals()?;
     let shards = layers.shards;
     let base = preset(Preset::Open);
     let (hook, chain) = DemoHook::bind(&hook_flags, (DEMO_ID, shards), &base)?.unzip();
-    let engine = serve::start(layers.config, chain.unwrap_or(base)).map_err(advise)?;
+    let engine = serve::running::start(layers.config, chain.unwrap_or(base)).map_err(advise)?;
     if let Some(hook) = &hook {
         hook.decide_for(engine.remote());
     }
@@ -70,7 +70,7 @@ pub(crate) fn run(flags: DemoFlags) -> Result<(), Failure> {
     // Whoever closed standard output does not want to read this; the demo runs on.
     drop(std::io::stdout().write_all(banner.as_bytes()));
     let stop = publisher.clone();
-    let ended = serve::wait(engine, signals, move || stop.stop(), None);
+    let ended = serve::running::wait(engine, signals, move || stop.stop(), None);
     publisher.stop();
     ended
 }

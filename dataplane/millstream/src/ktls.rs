@@ -7,11 +7,10 @@ use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::time::Duration;
 
-use millstream_tls::{Cipher, KernelTls, Version};
+use millstream_tls::{Cipher, KernelTls, NONCE_BYTES, Version, crypto_info};
 use nix::errno::Errno;
-use nix::libc;
 use nix::sys::socket::setsockopt;
-use nix::sys::socket::sockopt::{TcpTlsTx, TcpUlp, TlsCryptoInfo};
+use nix::sys::socket::sockopt::{TcpTlsTx, TcpUlp};
 
 use crate::settings::values::KernelChoice;
 
@@ -20,6 +19,7 @@ const WAIT: Duration = Duration::from_secs(1);
 /// A record of data begins with its type and version (RFC 8446, 5.2).
 const RECORD: [u8; 3] = [23, 3, 3];
 const SAID: &[u8] = b"probe";
+const NONCE: [u8; NONCE_BYTES] = [1; NONCE_BYTES];
 /// The first that the kernel is asked for.
 const ULP: &str = "TCP_ULP \"tls\"";
 /// A record's header and tag, and what else is in it: an explicit nonce in TLS 1.2 with GCM, the real type in TLS 1.3.
@@ -152,7 +152,9 @@ fn try_one(version: Version, cipher: Cipher) -> Result<bool, (&'static str, io::
     let mut theirs = accept_from(&listener, &ours).map_err(of("a connection to itself"))?;
     theirs.set_read_timeout(Some(WAIT)).map_err(of("a connection to itself"))?;
     setsockopt(&ours, TcpUlp::default(), b"tls").map_err(of_kernel(ULP))?;
-    setsockopt(&ours, TcpTlsTx, &some_keys(version, cipher)).map_err(of_kernel("TLS_TX"))?;
+    // A key of zeros: the connection carries no secret.
+    let info = crypto_info(version, cipher, NONCE, 0);
+    setsockopt(&ours, TcpTlsTx, &info).map_err(of_kernel("TLS_TX"))?;
     ours.write_all(SAID).map_err(of("a record"))?;
     let more = match (version, cipher) {
         (Version::Tls13, _) => TYPE_BYTES,
@@ -163,38 +165,9 @@ fn try_one(version: Version, cipher: Cipher) -> Result<bool, (&'static str, io::
     theirs.read_exact(&mut record).map_err(of("a record"))?;
     let body_bytes = record.len() - 5;
     if record.starts_with(&RECORD) && record.get(3..5) == Some(&[0, u8::try_from(body_bytes).unwrap_or(0)]) {
-        Ok(setsockopt(&ours, TcpTlsTx, &some_keys(version, cipher)).is_ok())
+        Ok(setsockopt(&ours, TcpTlsTx, &info).is_ok())
     } else {
         Err(("a record", io::Error::new(io::ErrorKind::InvalidData, "what comes out is none")))
-    }
-}
-
-/// Keys of a connection that carries no secret.
-fn some_keys(version: Version, cipher: Cipher) -> TlsCryptoInfo {
-    let version = if version == Version::Tls13 { libc::TLS_1_3_VERSION } else { libc::TLS_1_2_VERSION };
-    let info = |cipher_type| libc::tls_crypto_info { version, cipher_type };
-    match cipher {
-        Cipher::Aes128Gcm => TlsCryptoInfo::Aes128Gcm(libc::tls12_crypto_info_aes_gcm_128 {
-            info: info(libc::TLS_CIPHER_AES_GCM_128),
-            iv: [1; libc::TLS_CIPHER_AES_GCM_128_IV_SIZE],
-            key: [2; libc::TLS_CIPHER_AES_GCM_128_KEY_SIZE],
-            salt: [3; libc::TLS_CIPHER_AES_GCM_128_SALT_SIZE],
-            rec_seq: [0; libc::TLS_CIPHER_AES_GCM_128_REC_SEQ_SIZE],
-        }),
-        Cipher::Aes256Gcm => TlsCryptoInfo::Aes256Gcm(libc::tls12_crypto_info_aes_gcm_256 {
-            info: info(libc::TLS_CIPHER_AES_GCM_256),
-            iv: [1; libc::TLS_CIPHER_AES_GCM_256_IV_SIZE],
-            key: [2; libc::TLS_CIPHER_AES_GCM_256_KEY_SIZE],
-            salt: [3; libc::TLS_CIPHER_AES_GCM_256_SALT_SIZE],
-            rec_seq: [0; libc::TLS_CIPHER_AES_GCM_256_REC_SEQ_SIZE],
-        }),
-        Cipher::Chacha20Poly1305 => TlsCryptoInfo::Chacha20Poly1305(libc::tls12_crypto_info_chacha20_poly1305 {
-            info: info(libc::TLS_CIPHER_CHACHA20_POLY1305),
-            iv: [1; libc::TLS_CIPHER_CHACHA20_POLY1305_IV_SIZE],
-            key: [2; libc::TLS_CIPHER_CHACHA20_POLY1305_KEY_SIZE],
-            salt: [],
-            rec_seq: [0; libc::TLS_CIPHER_CHACHA20_POLY1305_REC_SEQ_SIZE],
-        }),
     }
 }
 

@@ -1,8 +1,9 @@
 //! Flags over environment over file over defaults, made into what the engine and the policy chain take. Before it: [`crate::cli`]
 //! (where clap has put the environment below the flags) and [`crate::settings`]; after it: [`crate::serve`] and [`crate::demo`].
+pub(crate) mod acme;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use anyhow::{anyhow, bail};
 use millstream_acme::Domain;
@@ -10,14 +11,10 @@ use millstream_api::model::stream::StreamRecord;
 use millstream_control_protocol::state::Stream;
 use millstream_engine::config::{Config, GrantConfig, Limits};
 use millstream_engine::directory::Directory;
-use millstream_engine::output::Formats;
-use millstream_engine::recorded::RecordedConfig;
 use millstream_engine::slates::Slates;
-use millstream_engine::subscribers::Subscribers;
 use millstream_fleet::http::url::Url;
 use millstream_hub::config::{HlsConfig, StreamConfig};
 use millstream_policy::signed::Apps;
-use millstream_proto::limits::RTMP_CHUNK_SIZE_OUT;
 use millstream_proto::network::Network;
 use millstream_proto::secret::Secret;
 use millstream_transcoder::Where;
@@ -33,8 +30,6 @@ use crate::settings::tls::{Listen, TlsSettings};
 use crate::settings::transcode::TranscodeSettings;
 use crate::settings::values::{self, AuthPreset, Role, Shards};
 use crate::settings::{HlsDefaults, Public, Settings, StreamDefaults, StreamEntry};
-
-pub(crate) mod acme;
 
 /// Where the data directory is unless something says otherwise.
 pub(crate) const DATA_DIR: &str = "millstream-data";
@@ -302,7 +297,9 @@ fn warn_of_what_role_ignores(role: Role, flags: &EngineFlags, settings: &Setting
 }
 
 fn config(flags: &EngineFlags, settings: &Settings, streams: &[Stream]) -> Config {
-    let limits = Limits::default();
+    let at = |set: Option<SocketAddr>, port| set.unwrap_or(SocketAddr::from(([0, 0, 0, 0], port)));
+    let defaults = Config::at(at(flags.rtmp.or(settings.rtmp), 1935), at(flags.http.or(settings.http), 8080));
+    let limits = defaults.limits;
     let shards = match flags.shards.or(settings.shards).unwrap_or(Shards::Auto) {
         Shards::Auto => std::thread::available_parallelism().map_or(1, usize::from),
         Shards::Count(count) => count,
@@ -310,33 +307,21 @@ fn config(flags: &EngineFlags, settings: &Settings, streams: &[Stream]) -> Confi
     Config {
         shards,
         io: flags.io.or(settings.io).unwrap_or_default(),
-        rtmp: flags.rtmp.or(settings.rtmp).unwrap_or(SocketAddr::from(([0, 0, 0, 0], 1935))),
-        http: flags.http.or(settings.http).unwrap_or(SocketAddr::from(([0, 0, 0, 0], 8080))),
-        control: None,
-        more_metrics: None,
-        tls: None,
-        drain: settings.drain.unwrap_or(Duration::from_secs(10)),
+        drain: settings.drain.unwrap_or(defaults.drain),
         proxy_protocol_from: settings.proxy_protocol_from.clone(),
         http_proxy_protocol_from: settings.http_proxy_protocol_from.clone(),
         trusted_proxies: settings.trusted_proxies.clone(),
         play_paths: settings.play_paths.clone(),
-        formats: Formats::default(),
-        subscribers: Subscribers::default(),
-        relay_seed: 0,
-        renditions: millstream_engine::renditions::RenditionConfig::none(),
-        nodes: millstream_engine::nodes::NodeConfig::default(),
-        recorded: RecordedConfig::default(),
         // Keys are read later: they are of the data directory.
         grants: GrantConfig {
-            keys: None,
-            previews: None,
-            life: settings.grants.life.unwrap_or(GrantConfig::default().life),
+            life: settings.grants.life.unwrap_or(defaults.grants.life),
             edge_secrets: settings.grants.edge_secrets.clone(),
+            ..GrantConfig::default()
         },
         apps: Apps::new(settings.apps.iter().cloned()),
-        handshake_timeout: settings.handshake_timeout.unwrap_or(Duration::from_secs(5)),
-        header_timeout: settings.header_timeout.unwrap_or(Duration::from_secs(5)),
-        chunk_size: settings.chunk_size.unwrap_or(RTMP_CHUNK_SIZE_OUT),
+        handshake_timeout: settings.handshake_timeout.unwrap_or(defaults.handshake_timeout),
+        header_timeout: settings.header_timeout.unwrap_or(defaults.header_timeout),
+        chunk_size: settings.chunk_size.unwrap_or(defaults.chunk_size),
         stream: stream(&settings.stream),
         slates: slates(settings),
         hls: hls(&settings.hls),
@@ -350,6 +335,7 @@ fn config(flags: &EngineFlags, settings: &Settings, streams: &[Stream]) -> Confi
             streams: settings.streams_max.unwrap_or(limits.streams),
             blocked: settings.blocked.unwrap_or(limits.blocked),
         },
+        ..defaults
     }
 }
 
@@ -454,145 +440,4 @@ fn check_fleet(role: Role, url: Option<&Url>, plain: bool, warnings: &mut Vec<St
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::settings::values;
-
-    fn settings() -> Settings {
-        Settings {
-            rtmp: Some(values::address("127.0.0.1:1").unwrap()),
-            http: Some(values::address("127.0.0.1:2").unwrap()),
-            shards: Some(Shards::Count(3)),
-            data_dir: Some("from-file".into()),
-            ..Settings::default()
-        }
-    }
-
-    #[test]
-    fn flags_win_over_the_file_which_wins_over_defaults() {
-        let engine = EngineFlags { rtmp: Some(values::address("[::1]:9").unwrap()), ..EngineFlags::default() };
-        let flags = Flags { engine, auth: Some(AuthPreset::Open), ..Flags::default() };
-        let layers = merge(flags, Settings { auth: Some(AuthPreset::Signed), ..settings() }).unwrap();
-        assert_eq!(layers.config.rtmp.to_string(), "[::1]:9");
-        assert_eq!(layers.config.http.to_string(), "127.0.0.1:2");
-        assert_eq!((layers.config.control, layers.control.to_string()), (None, "127.0.0.1:8081".to_owned()));
-        assert_eq!(layers.config.shards, 3);
-        assert_eq!(layers.auth, AuthPreset::Open);
-        assert_eq!(layers.data_dir, PathBuf::from("from-file"));
-    }
-
-    #[test]
-    fn defaults_are_those_of_the_contract() {
-        let layers = merge(Flags::default(), Settings::default()).unwrap();
-        assert_eq!(layers.config.rtmp.to_string(), "0.0.0.0:1935");
-        assert_eq!(layers.config.http.to_string(), "0.0.0.0:8080");
-        assert_eq!(layers.config.drain, Duration::from_secs(10));
-        assert_eq!(layers.config.chunk_size, 60_000);
-        assert_eq!(layers.auth, AuthPreset::Signed);
-        assert_eq!(layers.config.stream, StreamConfig::default());
-        assert_eq!(layers.config.hls, HlsConfig::default());
-        assert!(layers.config.shards >= 1);
-    }
-
-    #[test]
-    fn parts_are_much_shorter_than_segments() {
-        let check = |segment: Option<u64>, part: Option<u64>, good: bool| {
-            let hls = HlsDefaults {
-                segment: segment.map(Duration::from_millis),
-                part: part.map(Duration::from_millis),
-                window: None,
-            };
-            assert_eq!(
-                merge(Flags::default(), Settings { hls, ..Settings::default() }).is_ok(),
-                good,
-                "{segment:?} {part:?}"
-            );
-        };
-        check(None, None, true);
-        check(Some(1_000), Some(500), true);
-        check(Some(500), None, false);
-        check(None, Some(1_001), false);
-    }
-
-    #[test]
-    fn two_listeners_do_not_share_a_port() {
-        let check = |rtmp: &str, http: &str, good| {
-            let set = |text| Some(values::address(text).unwrap());
-            let layers = merge(Flags::default(), Settings { rtmp: set(rtmp), http: set(http), ..Settings::default() });
-            assert_eq!(layers.is_ok(), good, "{rtmp} {http}");
-        };
-        check("127.0.0.1:5", "127.0.0.1:5", false);
-        check("0.0.0.0:5", "127.0.0.1:5", false);
-        check("[::]:5", "127.0.0.1:5", false);
-        check("0.0.0.0:8081", "127.0.0.1:5", false);
-        check("127.0.0.2:5", "127.0.0.1:5", true);
-        check("127.0.0.1:0", "127.0.0.1:0", true);
-    }
-
-    #[test]
-    fn a_control_port_that_others_reach_has_to_be_asked_for() {
-        let others = || Some(values::address("0.0.0.0:8081").unwrap());
-        let engine = || EngineFlags { control: others(), ..EngineFlags::default() };
-        let flags = |control_plain| Flags { engine: engine(), control_plain, ..Flags::default() };
-        let refused = merge(flags(false), Settings::default()).unwrap_err().to_string();
-        assert!(refused.contains("loopback") && refused.contains("--control-plain"), "{refused}");
-        let asked = merge(flags(true), Settings::default()).unwrap();
-        assert!(asked.warnings.iter().any(|warning| warning.contains("without TLS")), "{:?}", asked.warnings);
-        let file = Settings { control: others(), control_plain: Some(true), ..Settings::default() };
-        assert_eq!(merge(Flags::default(), file).unwrap().control.port(), 8081);
-    }
-
-    #[test]
-    fn a_node_has_a_control_and_its_token_is_not_told_in_the_clear() {
-        let node = |url: Option<&str>, control_plain| {
-            let control_url = url.map(str::to_owned);
-            merge(Flags { role: Some(Role::Node), control_url, control_plain, ..Flags::default() }, Settings::default())
-        };
-        assert!(node(None, false).unwrap_err().to_string().contains("--control-url"));
-        assert!(node(Some("http://192.0.2.1:8081"), false).unwrap_err().to_string().contains("not TLS"));
-        assert!(node(Some("nonsense"), false).unwrap_err().to_string().contains("--control-url: this is not a URL"));
-        for good in
-            ["https://control.example.com", "http://127.0.0.1:8081", "http://localhost:8081", "http://[::1]:8081"]
-        {
-            assert!(node(Some(good), false).unwrap().warnings.is_empty(), "{good}");
-        }
-        assert!(node(Some("http://192.0.2.1"), true).unwrap().warnings[0].contains("not TLS"));
-        let all = Settings { control_url: Some(values::control_url("https://a").unwrap()), ..Settings::default() };
-        assert!(merge(Flags::default(), all).unwrap().warnings[0].contains("not in force"));
-    }
-
-    #[test]
-    fn rtmps_listens_by_itself_where_there_are_certificates() {
-        let at = |port: u16| Listen::At(SocketAddr::from(([127, 0, 0, 1], port)));
-        let merged = |tls: TlsSettings| merge(Flags::default(), Settings { tls, ..Settings::default() });
-        let with = |tls: TlsSettings| TlsSettings { certificates: vec!["a.pem".into()], ..tls };
-        let unset = merged(TlsSettings::default()).unwrap().tls;
-        assert_eq!(unset, Tls { http2: true, ..Tls::default() });
-        let usual = merged(with(TlsSettings::default())).unwrap().tls;
-        assert_eq!(usual.rtmp.unwrap().to_string(), "0.0.0.0:1938");
-        assert_eq!((usual.http, usual.control), (None, None));
-        let set = |rtmp| TlsSettings { rtmp: Some(rtmp), ..TlsSettings::default() };
-        assert_eq!(merged(with(set(Listen::Nowhere))).unwrap().tls.rtmp, None);
-        assert_eq!(merged(with(set(at(5)))).unwrap().tls.rtmp.unwrap().port(), 5);
-        let error = merged(with(TlsSettings { http: Some(at(1938)), ..TlsSettings::default() })).unwrap_err();
-        assert!(error.to_string().contains("rtmp.tls_listen"), "{error}");
-        let node = Flags {
-            role: Some(Role::Node),
-            control_url: Some("https://control.example.com".to_owned()),
-            ..Flags::default()
-        };
-        let tls = TlsSettings { control: Some(at(5)), ..TlsSettings::default() };
-        let warnings = merge(node, Settings { tls, ..Settings::default() }).unwrap().warnings;
-        assert!(warnings.iter().any(|warning| warning.starts_with("control.tls_listen: set, but")), "{warnings:?}");
-    }
-
-    #[test]
-    fn what_open_does_not_check_is_said() {
-        let legacy_keys = vec![Secret::new("hush")];
-        let flags = Flags { auth: Some(AuthPreset::Open), key_file: Some(Secret::new("hush")), ..Flags::default() };
-        let layers = merge(flags, Settings { legacy_keys, ..settings() }).unwrap();
-        assert_eq!(layers.warnings.len(), 2);
-        assert_eq!(layers.legacy_keys.len(), 2);
-        assert!(!format!("{layers:?}").contains("hush"));
-    }
-}
+mod tests;

@@ -79,6 +79,23 @@ pub struct Client {
     pub tc_url: Secret,
 }
 
+impl Client {
+    /// One of whom no more is known.
+    pub fn new(session: u64, address: SocketAddr, protocol: &'static str) -> Self {
+        Self {
+            session,
+            address,
+            protocol,
+            secure: false,
+            user_agent: String::new(),
+            referer: String::new(),
+            viewer: None,
+            bearer: None,
+            tc_url: Secret::default(),
+        }
+    }
+}
+
 /// One question.
 #[derive(Clone, Debug)]
 pub struct Request {
@@ -98,6 +115,13 @@ pub struct Request {
     pub recheck: bool,
     /// The labels that it was given when it was admitted; `None`: none, or it was not admitted yet.
     pub labels: Option<Labels>,
+}
+
+impl Request {
+    /// Whether somebody may do that with a stream of that application: asked for the first time, and the stream was named by its id.
+    pub fn new(action: Action, (app, name): (Id, Id), params: Params, client: Client) -> Self {
+        Self { action, app, name, path: None, params, client, recheck: false, labels: None }
+    }
 }
 
 /// Conditions under which a session is admitted. They go with it from shard to shard. Of HLS and DASH they hold for each playlist, and for the
@@ -173,6 +197,21 @@ pub enum Why {
     Payment,
     /// Not where the client is.
     Region,
+}
+
+impl Why {
+    /// The word for it, in the API, events and metrics.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Unauthenticated => "unauthenticated",
+            Self::Expired => "expired",
+            Self::Forbidden => "forbidden",
+            Self::NotFound => "not_found",
+            Self::Busy => "busy",
+            Self::Payment => "payment",
+            Self::Region => "region",
+        }
+    }
 }
 
 /// A refusal.

@@ -29,27 +29,8 @@ fn master() -> MasterKey {
 }
 
 fn request(action: Action, app: &str, name: &str, query: &str) -> Request {
-    let client = Client {
-        session: 1,
-        address: "192.0.2.1:5000".parse().unwrap(),
-        protocol: "rtmp",
-        secure: false,
-        user_agent: String::new(),
-        referer: String::new(),
-        viewer: None,
-        bearer: None,
-        tc_url: Secret::default(),
-    };
-    Request {
-        action,
-        app: id(app),
-        name: id(name),
-        path: None,
-        params: Params::parse(query).unwrap(),
-        client,
-        recheck: false,
-        labels: None,
-    }
+    let client = Client::new(1, "192.0.2.1:5000".parse().unwrap(), "rtmp");
+    Request::new(action, (id(app), id(name)), Params::parse(query).unwrap(), client)
 }
 
 /// `cam1` at generation 1, `cam2` at generation 2, and `cam3` at generation 5, with two before it in grace.

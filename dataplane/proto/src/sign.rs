@@ -41,7 +41,7 @@ pub enum Action {
 }
 
 impl Action {
-    /// The word that is signed.
+    /// The word that is signed, and that events, the API and hooks have for it.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Publish => "publish",

@@ -118,14 +118,11 @@ fn the_process_that_is_killed() {
                 Track::Video,
                 Opened {
                     msn,
-                    discontinuity: false,
-                    discontinuities: 0,
-                    run_start_ms: 0,
-                    run_zero_unix_ms: 0,
                     header: 1,
                     start: number * PART_MS,
                     start_us: number * PART_MS * 1_000,
                     date_unix_ms: start_ms + number * PART_MS,
+                    ..Opened::default()
                 },
             ));
         }

@@ -4,13 +4,16 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use nix::libc;
+use nix::sys::socket::sockopt::TlsCryptoInfo;
 use rustls::crypto::cipher::AeadKey;
 use rustls::{ConnectionTrafficSecrets, ProtocolVersion};
 use zeroize::Zeroize as _;
 
 /// Bytes of a nonce that GCM in TLS 1.2 calls implicit; the rest is explicit, in each record (RFC 5288, 3).
 pub(crate) const SALT_BYTES: usize = 4;
-pub(crate) const NONCE_BYTES: usize = 12;
+/// Bytes of a nonce of any of these ciphers.
+pub const NONCE_BYTES: usize = 12;
 /// Keeps explicit nonces of the kernel away from those of rustls: see [`SendKeys::new`].
 const FAR_AWAY: u8 = 0x80;
 
@@ -183,19 +186,7 @@ impl SendKeys {
         self.key.as_ref()
     }
 
-    /// The first bytes of each nonce: what is called salt where a cipher has one.
-    pub fn salt(&self) -> [u8; SALT_BYTES] {
-        let [a, b, c, d, ..] = self.nonce;
-        [a, b, c, d]
-    }
-
-    /// The rest of the first nonce.
-    pub fn iv(&self) -> [u8; NONCE_BYTES - SALT_BYTES] {
-        let [_, _, _, _, iv @ ..] = self.nonce;
-        iv
-    }
-
-    /// The first nonce as a whole, for ciphers without a salt.
+    /// The first nonce.
     pub fn nonce(&self) -> [u8; NONCE_BYTES] {
         self.nonce
     }
@@ -218,6 +209,41 @@ impl fmt::Debug for SendKeys {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { version, cipher, sequence, .. } = self;
         write!(f, "SendKeys({version:?}, {cipher}, {sequence})")
+    }
+}
+
+/// What a kernel is told of a direction, without its key, which is all zeros here: that is written in its place. `sequence`: the number of the next record.
+pub fn crypto_info(version: Version, cipher: Cipher, nonce: [u8; NONCE_BYTES], sequence: u64) -> TlsCryptoInfo {
+    let version = match version {
+        Version::Tls12 => libc::TLS_1_2_VERSION,
+        Version::Tls13 => libc::TLS_1_3_VERSION,
+    };
+    let info = |cipher_type| libc::tls_crypto_info { version, cipher_type };
+    // Where a cipher has a salt, that is the first bytes of each nonce, and the rest is the first one's.
+    let [a, b, c, d, iv @ ..] = nonce;
+    let (salt, rec_seq): ([u8; SALT_BYTES], _) = ([a, b, c, d], sequence.to_be_bytes());
+    match cipher {
+        Cipher::Aes128Gcm => TlsCryptoInfo::Aes128Gcm(libc::tls12_crypto_info_aes_gcm_128 {
+            info: info(libc::TLS_CIPHER_AES_GCM_128),
+            iv,
+            key: [0; libc::TLS_CIPHER_AES_GCM_128_KEY_SIZE],
+            salt,
+            rec_seq,
+        }),
+        Cipher::Aes256Gcm => TlsCryptoInfo::Aes256Gcm(libc::tls12_crypto_info_aes_gcm_256 {
+            info: info(libc::TLS_CIPHER_AES_GCM_256),
+            iv,
+            key: [0; libc::TLS_CIPHER_AES_GCM_256_KEY_SIZE],
+            salt,
+            rec_seq,
+        }),
+        Cipher::Chacha20Poly1305 => TlsCryptoInfo::Chacha20Poly1305(libc::tls12_crypto_info_chacha20_poly1305 {
+            info: info(libc::TLS_CIPHER_CHACHA20_POLY1305),
+            iv: nonce,
+            key: [0; libc::TLS_CIPHER_CHACHA20_POLY1305_KEY_SIZE],
+            salt: [],
+            rec_seq,
+        }),
     }
 }
 

@@ -17,7 +17,7 @@ mod tests;
 pub use certificates::{Certificate, Certificates, PemFile, Problem};
 pub use challenges::{CHALLENGES_MAX, Challenges};
 pub use error::{CertificateError, ChallengeError, TlsError};
-pub use kernel::{Cipher, KernelTls, SendKeys, Version};
+pub use kernel::{Cipher, KernelTls, NONCE_BYTES, SendKeys, Version, crypto_info};
 pub use receiver::KEY_UPDATE_MESSAGE;
 pub use records::{Records, whole};
 pub use server::{Purpose, ServerTls, Tickets};

@@ -20,11 +20,12 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-use super::ffmpeg::{Installed, NoFfmpeg};
+use super::encoder::EncoderChoice;
+use super::ffmpeg::{Installed, NoFfmpeg, decodes};
 use super::greeting::{Accepted, GREETING_WAIT, GreetingError, Line, RELEASE, introduce};
 use super::link::{LinkTo, Telling, follow};
 use super::process::{log, start};
-use super::workers::{Program, arguments_of, decodes, encoder_name, no_ffmpeg};
+use super::program::{Program, arguments_of};
 
 /// A node that says nothing for so long has gone: it asks every few seconds whether this worker is there.
 const NODE_SILENT_MOST: Duration = Duration::from_secs(12);
@@ -161,8 +162,8 @@ impl FarWorker {
             h264_any: beside.h264,
             hevc: beside.hevc,
             av1: beside.av1,
-            encoder: encoder_name(self.encoder),
-            no_ffmpeg: no_ffmpeg(Some(&self.ffmpeg)),
+            encoder: self.encoder.map_or(EncoderChoice::OpenH264, EncoderChoice::Ffmpeg).to_string(),
+            no_ffmpeg: self.ffmpeg.as_ref().err().map(NoFfmpeg::to_string).unwrap_or_default(),
         }
     }
 

@@ -7,9 +7,10 @@ use std::sync::mpsc::channel;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use millstream_hub::decodable::Beside;
 use millstream_worker::protocol::EncoderName;
 
-use super::workers::Program;
+use super::program::Program;
 
 /// What it says of itself comes within this time.
 const WAIT: Duration = Duration::from_secs(10);
@@ -44,6 +45,19 @@ pub struct Installed {
     pub hevc: bool,
     /// It decodes AV1, without a graphics card.
     pub av1: bool,
+}
+
+impl Installed {
+    /// What a worker with it decodes.
+    pub(crate) fn beside(&self) -> Beside {
+        Beside { h264: self.h264, hevc: self.hevc, av1: self.av1 }
+    }
+}
+
+/// Codecs in the API's words.
+pub(crate) fn decodes(beside: Beside) -> Vec<String> {
+    let all = [("h264", true), ("h264_any", beside.h264), ("hevc", beside.hevc), ("av1", beside.av1)];
+    all.into_iter().filter(|(_, is)| *is).map(|(name, _)| name.to_owned()).collect()
 }
 
 /// Why none is used.

@@ -2,15 +2,13 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use bytes::Bytes;
-use http::header::AUTHORIZATION;
-use http::{HeaderMap, HeaderValue, StatusCode};
+use http::StatusCode;
 use millstream_control_protocol::exchange::NodeId;
 use millstream_control_protocol::work::{Assignment, WorkPoll, WorkPush, WorkerStatus};
 use millstream_control_protocol::{PROTOCOL, understands};
 use millstream_fleet::backoff::Backoff;
-use millstream_fleet::http::client::{AskError, Connection};
-use millstream_fleet::http::guard::Guard;
+use millstream_fleet::http::client::AskError;
+use millstream_fleet::http::kept::{KeptConnection, bearer};
 use millstream_fleet::http::url::Url;
 use millstream_fleet::limits::RECEIPT_BYTES_MAX;
 use millstream_proto::secret::Secret;
@@ -94,7 +92,7 @@ pub(crate) async fn follow(
     telling: &Telling,
     assigned: &watch::Sender<Option<Assignment>>,
 ) {
-    let mut connection: Option<Connection> = None;
+    let mut connection = KeptConnection::default();
     let mut backoff = Backoff::new(AGAIN_LEAST, AGAIN_MOST, worker.run);
     let mut trouble: Option<LinkFailure> = None;
     let mut is_first = true;
@@ -132,7 +130,6 @@ pub(crate) async fn follow(
                 assigned.send_replace(push.assignment);
             }
             Err(error) => {
-                connection = None;
                 let is_of_this_worker = error.is_of_this_worker();
                 if is_of_this_worker {
                     told.clear();
@@ -152,32 +149,12 @@ pub(crate) async fn follow(
     }
 }
 
-async fn ask(to: &LinkTo, kept: &mut Option<Connection>, poll: &WorkPoll) -> Result<WorkPush, LinkFailure> {
+async fn ask(to: &LinkTo, kept: &mut KeptConnection, poll: &WorkPoll) -> Result<WorkPush, LinkFailure> {
     let (name, url) = (to.url.to_string(), to.url.below("/link/v1/work"));
     let language = || LinkFailure::Language(name.clone());
-    let body: Bytes = serde_json::to_vec(poll).map_err(|_| language())?.into();
-    let mut bearer = HeaderValue::from_str(&format!("Bearer {}", to.token.expose()))
-        .map_err(|_| LinkFailure::Token(name.clone()))?;
-    bearer.set_sensitive(true);
-    let headers = HeaderMap::from_iter([(AUTHORIZATION, bearer)]);
-    let mut old = kept.take().filter(Connection::is_open);
-    let reply = loop {
-        let was_used = old.is_some();
-        let mut connection = match old.take() {
-            Some(connection) => connection,
-            None => Connection::open(&url, &Guard::Open).await?,
-        };
-        let asked = connection.post(&url, headers.clone(), body.clone(), WAIT + ANSWER_WAIT, RECEIPT_BYTES_MAX);
-        match asked.await {
-            Ok(reply) => {
-                *kept = Some(connection);
-                break reply;
-            }
-            // The other side may have closed it just when we began to use it again.
-            Err(AskError::Broken(..)) if was_used => {}
-            Err(error) => return Err(error.into()),
-        }
-    };
+    let body = serde_json::to_vec(poll).map_err(|_| language())?.into();
+    let headers = bearer(&to.token).ok_or_else(|| LinkFailure::Token(name.clone()))?;
+    let reply = kept.post(&url, &headers, &body, WAIT + ANSWER_WAIT, RECEIPT_BYTES_MAX).await?;
     let body = reply.body.unwrap_or_default();
     match reply.status {
         StatusCode::OK => serde_json::from_slice(&body).map_err(|_| language()),

@@ -13,9 +13,10 @@ use tokio::process::{Child, ChildStderr, Command};
 use tokio::time::{sleep_until, timeout};
 
 use super::addresses::Way;
+use super::program::Program;
 use super::remote::Arrived;
 use super::table::Told;
-use super::workers::{Program, Shared};
+use super::workers::Shared;
 
 /// A worker takes an order, and ends when it is to end, within this time.
 const END_WAIT: Duration = Duration::from_secs(5);

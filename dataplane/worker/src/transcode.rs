@@ -22,7 +22,7 @@ use millstream_proto::media::TagKind;
 pub use crate::h264::params::{Params, Unfit};
 pub use choice::Choice;
 pub(crate) use choice::Ticks;
-pub use rendition::{Rendition, RenditionError, RenditionStats, Tag, TagRole, Target};
+pub use rendition::{Rendition, RenditionError, Tag, TagRole, Target};
 pub use reorder::Shown;
 pub use source::{Source, SourceStats};
 
@@ -95,11 +95,6 @@ impl Transcoder {
     /// What was counted of the source.
     pub fn source_stats(&self) -> SourceStats {
         self.source.stats()
-    }
-
-    /// What was counted of each rendition.
-    pub fn rendition_stats(&self) -> Vec<RenditionStats> {
-        self.renditions.iter().map(Rendition::stats).collect()
     }
 
     fn drain(&mut self, tags: &mut [Vec<Tag>]) -> Result<(), TranscodeError> {

@@ -13,7 +13,7 @@ use millstream_hooks::{Capacity, Hook, Module, Runtime, Secret, Settings, World}
 
 #[path = "../tests/hooks/kit/mod.rs"]
 mod kit;
-use kit::{guest, request, target};
+use kit::{guest, request, source, target};
 
 fn calls(criterion: &mut Criterion) {
     let runtime = Runtime::new(Capacity { calls: 16, kept: 16 }).expect("a runtime");
@@ -104,23 +104,7 @@ fn guests(criterion: &mut Criterion, runtime: &Runtime) {
         };
         figure(criterion, &format!("auth, {name}, fresh instance"), call);
     }
-    let source = policy::Source {
-        target: target(&[]),
-        video: "h264".into(),
-        width: 1920,
-        height: 1080,
-        fps_num: 30,
-        fps_den: 1,
-        kbps: 6000,
-        gop_ms: 2000,
-        b_frames: false,
-        audio: "aac".into(),
-        sample_rate: 48_000,
-        channels: 2,
-        viewers: 0,
-        load_percent: 10,
-        extra: vec![],
-    };
+    let source = policy::Source { kbps: 6000, ..source() };
     let ladder = bound("ladder", World::Policy, &[]);
     let call = || {
         let called = ladder.select_renditions(&source);

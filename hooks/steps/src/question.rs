@@ -3,7 +3,7 @@ use std::net::IpAddr;
 
 use millstream_hooks::wit::{auth, types};
 use millstream_policy::records::Labels;
-use millstream_policy::{Action, DecisionContext, Request};
+use millstream_policy::{DecisionContext, Request};
 use millstream_proto::query::Params;
 use millstream_proto::secret::Secret;
 
@@ -43,7 +43,7 @@ pub fn ask(request: &Request, context: DecisionContext<'_>, on_air: Option<&OnAi
         request.labels.as_ref(),
     ];
     auth::Request {
-        action: word(request.action).to_owned(),
+        action: request.action.as_str().to_owned(),
         recheck: request.recheck,
         client: types::Client {
             session,
@@ -81,12 +81,4 @@ fn shown(address: IpAddr) -> String {
 /// The session of a viewer whose requests have only this in common.
 pub fn named(number: u64) -> String {
     format!("v{number:016x}")
-}
-
-/// An action, as the contract has it.
-pub const fn word(action: Action) -> &'static str {
-    match action {
-        Action::Publish => "publish",
-        Action::Play => "play",
-    }
 }

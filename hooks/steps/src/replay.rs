@@ -7,7 +7,7 @@ use millstream_hooks::Called;
 use millstream_hooks::wit::auth;
 
 use crate::decision::{Decision, Verdict};
-use crate::{question, redact};
+use crate::redact;
 
 /// How far a replay goes.
 #[derive(Clone, Copy, Debug)]
@@ -59,7 +59,7 @@ fn difference(decision: &Decision, now: &Verdict, failure: Option<String>) -> Di
         node: String::new(),
         unix_ms: decision.unix_ms,
         stream: request.target.name,
-        action: question::word(decision.action).to_owned(),
+        action: decision.action.as_str().to_owned(),
         ip: request.client.ip,
         protocol: request.client.protocol,
         binding: decision.by.binding.clone(),

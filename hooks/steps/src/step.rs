@@ -411,7 +411,7 @@ impl HookStep {
         };
         numbers.compared(would_allow == allowed);
         if would_allow != allowed {
-            let (action, stream) = (question::word(request.action), request.name.as_str());
+            let (action, stream) = (request.action.as_str(), request.name.as_str());
             tracing::debug!(
                 hook = self.bound.hook,
                 version = self.bound.version,

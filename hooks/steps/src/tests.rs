@@ -21,7 +21,6 @@ use millstream_policy::{
 };
 use millstream_proto::id::Id;
 use millstream_proto::query::Params;
-use millstream_proto::secret::Secret;
 
 use crate::bound::{Bound, Decider, share_of};
 use crate::chain::chain;
@@ -126,19 +125,12 @@ fn binding(number: u32, mode: Mode) -> Binding {
 
 fn asks(stream: &str, protocol: &'static str, viewer: Option<u64>) -> Request {
     let client = Client {
-        session: 7,
-        address: SocketAddr::from(([192, 0, 2, 1], 5000)),
-        protocol,
-        secure: false,
         user_agent: "player".to_owned(),
-        referer: String::new(),
         viewer: viewer.map(ViewerName::Claimed),
-        bearer: None,
-        tc_url: Secret::default(),
+        ..Client::new(7, SocketAddr::from(([192, 0, 2, 1], 5000)), protocol)
     };
     let params = Params::parse("token=t&_HLS_msn=5").unwrap();
-    let (app, name) = (Id::new("stream").unwrap(), Id::new(stream).unwrap());
-    Request { action: Action::Play, app, name, path: None, params, client, recheck: false, labels: None }
+    Request::new(Action::Play, (Id::new("stream").unwrap(), Id::new(stream).unwrap()), params, client)
 }
 
 fn context(records: &Records) -> DecisionContext<'_> {

@@ -32,7 +32,7 @@ pub(crate) const PLANTS: &[Plant] = &[
     Plant {
         name: "lost-block",
         edits: &[Edit {
-            file: "shard/stream_handle.rs",
+            file: "shard/stream_handle/mirror.rs",
             find: "feed.told(&message);",
             put: "feed.told(&message); if PLANTED && crate::io::draw(20) == 0 { continue; }",
         }],
@@ -112,12 +112,12 @@ pub(crate) const PLANTS: &[Plant] = &[
         name: "two-publishers",
         edits: &[
             Edit {
-                file: "shard/stream_handle.rs",
+                file: "shard/stream_handle/publisher.rs",
                 find: "if !owner.stream.heard(session, now) {",
                 put: "if !owner.stream.heard(session, now) && !PLANTED {",
             },
             Edit {
-                file: "ingest/mod.rs",
+                file: "ingest/publish.rs",
                 find: "if let Some(old) = replaced.and_then(|(number, _)| shard.sessions.get(number)) {",
                 put: "if let Some(old) = replaced.filter(|_| !PLANTED).and_then(|(number, _)| shard.sessions.get(number)) {",
             },

@@ -1,15 +1,10 @@
 //! The engine's configuration in a walk, and its weather: what the made-up system does to it.
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::time::Duration;
 
-use millstream_engine_simulated::config::{Config, GrantConfig, IoChoice, Limits};
-use millstream_engine_simulated::directory::Directory;
+use millstream_engine_simulated::config::{Config, Limits};
 use millstream_engine_simulated::io::Weather;
-use millstream_engine_simulated::output::Formats;
-use millstream_engine_simulated::recorded::RecordedConfig;
 use millstream_engine_simulated::slates::{SlateKey, Slates};
-use millstream_engine_simulated::subscribers::Subscribers;
 use millstream_policy::signed::Apps;
 use millstream_proto::id::Id;
 use millstream_proto::media::Clip;
@@ -37,33 +32,18 @@ pub(crate) fn config(settings: &Settings) -> Config {
     let (introducer, forwarder) = (network(Way::Introduced.address()), network(Way::Forwarded.address()));
     Config {
         shards: settings.shards,
-        io: IoChoice::Auto,
-        rtmp: at(1935),
-        http: at(8080),
-        control: None,
-        more_metrics: None,
         tls: Some(crate::secured::config(at(1938), at(8443))),
         drain: settings.drain,
         proxy_protocol_from: vec![introducer],
         http_proxy_protocol_from: vec![introducer],
         trusted_proxies: vec![forwarder],
-        play_paths: Vec::new(),
-        formats: Formats::default(),
-        subscribers: Subscribers::default(),
-        relay_seed: 0,
-        renditions: millstream_engine_simulated::renditions::RenditionConfig::none(),
-        nodes: millstream_engine_simulated::nodes::NodeConfig::default(),
-        recorded: RecordedConfig::default(),
         apps: Apps::new([Id::new("stream").expect("an id")]),
-        handshake_timeout: Duration::from_secs(5),
-        grants: GrantConfig::default(),
-        header_timeout: Duration::from_secs(5),
         chunk_size: settings.chunk_size,
         stream: settings.stream,
         slates: slates(),
         hls: settings.hls,
-        directory: Directory::new([]),
         limits: Limits { streams: settings.streams_max, ..Limits::default() },
+        ..Config::at(at(1935), at(8080))
     }
 }
 

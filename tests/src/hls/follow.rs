@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, channel};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 
@@ -90,8 +90,6 @@ pub struct Look {
 pub struct Fetched {
     /// When its last byte was there.
     pub came: Instant,
-    /// The same by the wall clock, milliseconds since 1970.
-    pub came_wall_ms: i64,
     pub status: u16,
     pub body: Vec<u8>,
 }
@@ -181,9 +179,7 @@ impl Plan {
         for uri in wants {
             let answer = self.get(&mut connection, &uri);
             let (status, body) = answer.map_or((0, Vec::new()), |r| (r.status, r.body));
-            let wall = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-            let came_wall_ms = wall.as_millis() as i64;
-            fetched.insert(uri, Fetched { came: Instant::now(), came_wall_ms, status, body });
+            fetched.insert(uri, Fetched { came: Instant::now(), status, body });
         }
         fetched
     }
@@ -338,22 +334,6 @@ impl Followed {
             anyhow::ensure!(sum == fetched.body, "its parts are {} bytes, it is {}", sum.len(), fetched.body.len());
         }
         Ok((begin, end))
-    }
-
-    /// Parts that were fetched because they were hinted, and how long after the end of their time by the playlist's own dates they came,
-    /// milliseconds.
-    pub fn part_delays_ms(&self) -> Vec<(String, i64)> {
-        let mut all = Vec::new();
-        for segment in self.history.segments().values() {
-            let Some(mut end) = segment.date_ms.map(|ms| ms as f64) else { continue };
-            for part in &segment.parts {
-                end += part.duration * 1000.0;
-                if let Some(fetched) = self.fetched.get(&part.uri) {
-                    all.push((part.uri.clone(), fetched.came_wall_ms - end as i64));
-                }
-            }
-        }
-        all
     }
 }
 

@@ -335,14 +335,10 @@ fn case_38_floods_of_publishes_lose_no_event_of_another_stream() {
     let hook = json!({ "url": format!("http://{}/hook", receiver.address), "events": ["publish", "unpublish"] });
     client.post("/api/v1/webhooks", &hook).is(201);
     let honest: Vec<String> = (0..9).map(|n| format!("good-{n}")).collect();
-    let mut make = |id: &str| {
-        client.post("/api/v1/streams", &json!({ "id": id })).is(201);
-        let sign = client.get(&format!("/api/v1/streams/{id}/key")).is(200).text("sign").to_owned();
-        format!("{id}?sign={sign}")
-    };
+    let mut make = |id: &str| format!("{id}?sign={}", client.make_stream(id));
     let keys: Vec<String> = honest.iter().map(|id| make(id)).collect();
     let (flood, flood_2) = (make("flood"), make("flood-2"));
-    let mut events = client.listen().expect("events");
+    let mut events = client.listen();
     let (over, to) = (AtomicBool::new(false), server.rtmp);
     std::thread::scope(|scope| {
         scope.spawn(|| flood_of_one_connection(to, &flood, &over));
@@ -356,7 +352,6 @@ fn case_38_floods_of_publishes_lose_no_event_of_another_stream() {
         std::thread::sleep(seconds(10).saturating_sub(began.elapsed()));
         over.store(true, Ordering::SeqCst);
     });
-    let mut told = String::new();
     let pairs = |told: &str, id: &str| {
         let of = |kind: &str| {
             let named = |event: &str| {
@@ -366,13 +361,10 @@ fn case_38_floods_of_publishes_lose_no_event_of_another_stream() {
         };
         (of("publish"), of("unpublish"))
     };
-    eventually("all events of the honest are told", seconds(20), || {
-        let mut bytes = [0_u8; 8 << 10];
-        let read = events.stream.read(&mut bytes).expect("more events");
-        told.push_str(&String::from_utf8_lossy(&bytes[..read]));
-        honest.iter().all(|id| pairs(&told, id) == (1, 1)).then_some(())
+    events.until("all events of the honest", seconds(20), |told| {
+        honest.iter().all(|id| pairs(told, id) == (1, 1)).then_some(())
     });
-    assert!(!told.contains("event: lost"), "the listener missed events");
+    assert!(!events.told().contains("event: lost"), "the listener missed events");
     for id in &honest {
         let history = eventually("the history has it", seconds(10), || {
             let history = client.get(&format!("/api/v1/streams/{id}/history")).is(200).json;
@@ -391,10 +383,13 @@ fn case_38_floods_of_publishes_lose_no_event_of_another_stream() {
     let lines = log.lines().filter(|line| line.contains("flood") || line.contains("127.0.3.")).count();
     println!(
         "events of the floods: {:?} {:?}; lines in the log: {lines}",
-        pairs(&told, "flood"),
-        pairs(&told, "flood-2")
+        pairs(events.told(), "flood"),
+        pairs(events.told(), "flood-2")
     );
-    assert!(pairs(&told, "flood").0 <= 40 && pairs(&told, "flood-2").0 <= 40, "the floods are slowed down");
+    assert!(
+        pairs(events.told(), "flood").0 <= 40 && pairs(events.told(), "flood-2").0 <= 40,
+        "the floods are slowed down"
+    );
     assert!(log.contains("slowed down"), "an operator is told");
     assert!(lines < 400, "{lines} lines in the log for floods");
     assert!(server.metric("millstream_events_lost_total") < 0.5);

@@ -27,16 +27,21 @@ pub(crate) fn control(at: SocketAddr, streams: &[&str], dir: TempDir) -> Server 
     Options::signed().role("control").arg("--control", &at.to_string()).config(&records).start_in(dir)
 }
 
-/// A data directory for a node: control's master key and node token, and nothing else.
-pub(crate) fn node_directory(control: &Server) -> TempDir {
+/// A data directory with these files of another one, and nothing else.
+pub(crate) fn copy(from: &Server, names: &[&str]) -> TempDir {
     let dir = directory();
-    for name in ["master-key", "node-token"] {
-        std::fs::copy(control.data_dir().join(name), dir.path().join(name)).expect("control has made it");
+    for name in names {
+        std::fs::copy(from.data_dir().join(name), dir.path().join(name)).expect("control has made it");
     }
     dir
 }
 
-fn node(at: SocketAddr, dir: TempDir) -> Server {
+/// A data directory for a node: control's master key and node token.
+pub(crate) fn node_directory(control: &Server) -> TempDir {
+    copy(control, &["master-key", "node-token"])
+}
+
+pub(crate) fn node(at: SocketAddr, dir: TempDir) -> Server {
     let node = Options::signed().role("node").shards(2).arg("--control-url", &format!("http://{at}"));
     node.arg("--node-name", "edge-1").start_in(dir)
 }
@@ -48,10 +53,13 @@ fn push(control_or_node: &Server, node: &Server, id: &str) -> anyhow::Result<Pub
 
 /// Waits until a node knows a stream, which nobody publishes.
 pub(crate) fn knows(node: &Server, id: &str) {
-    eventually(&format!("the node knows {id}"), seconds(15), || {
-        let told = http::get(node.http, &format!("/{id}/live.flv"));
-        String::from_utf8_lossy(&told.body).contains("nobody publishes").then_some(())
-    });
+    eventually(&format!("the node knows {id}"), seconds(15), || has(node, id).then_some(()));
+}
+
+/// Whether a node has a stream, which nobody publishes.
+pub(crate) fn has(node: &Server, id: &str) -> bool {
+    let told = http::get(node.http, &format!("/{id}/live.flv"));
+    String::from_utf8_lossy(&told.body).contains("nobody publishes")
 }
 
 #[test]

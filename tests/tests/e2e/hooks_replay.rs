@@ -13,6 +13,7 @@ use millstream_tests::{eventually, seconds};
 use serde_json::{Value, json};
 use socket2::{Domain, Socket, Type};
 
+use crate::fleet::{directory, node_directory};
 use crate::hooks::{SECRET, built, options, signature, upload, upload_to};
 
 /// What a viewer sends as its token, beside its signature.
@@ -231,7 +232,7 @@ fn an_upload_that_would_decide_at_once_asks_for_accept_differences() {
 /// Of hooks that were bound once; there are none now.
 #[test]
 fn what_was_compiled_of_modules_that_nothing_binds_goes_after_a_start() {
-    let dir = tempfile::Builder::new().prefix("millstream-e2e-").tempdir().expect("a temporary directory");
+    let dir = directory();
     let cache = dir.path().join("hooks-compiled");
     std::fs::create_dir(&cache).expect("made");
     let file = |name: &str, age: u64| {
@@ -261,15 +262,10 @@ fn nothing_is_recorded_where_the_configuration_says_so() {
 /// What was decided is on the node; a candidate that control alone has goes there and is not kept.
 #[test]
 fn a_node_elsewhere_replays_what_it_has_decided() {
-    let directory = || tempfile::Builder::new().prefix("millstream-e2e-").tempdir().expect("a temporary directory");
     let control = Options::signed().role("control").config("[[stream]]\nid = \"cam\"\n").start_in(directory());
-    let dir = directory();
-    for name in ["master-key", "node-token"] {
-        std::fs::copy(control.data_dir().join(name), dir.path().join(name)).expect("control has made it");
-    }
     let node = Options::signed().role("node").arg("--control-url", &format!("http://{}", control.control));
     let node = node.arg("--node-name", "edge-1").config(&format!("[hooks]\nsecrets = [\"key={SECRET}\"]\n"));
-    let node = node.start_in(dir);
+    let node = node.start_in(node_directory(&control));
     let (client, binding, signed) = with_decisions(&control, &node, &json!(1));
     let mut said = Said::default();
     let kept = || std::fs::read_dir(node.data_dir().join("hooks")).expect("a directory").count();

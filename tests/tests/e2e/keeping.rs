@@ -1,20 +1,18 @@
 //! Keys and stores that are lost, replaced or emptied: the server says so and does not start over, and nodes on air go on.
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::Path;
 
 use millstream_tests::clip::Clip;
 use millstream_tests::control::Client;
 use millstream_tests::flv::Tag;
-use millstream_tests::http::{self, Viewer};
+use millstream_tests::http::Viewer;
 use millstream_tests::rtmp::Publisher;
 use millstream_tests::server::{Options, Server, millstream};
 use millstream_tests::{eventually, millis, seconds};
 use serde_json::json;
 use tempfile::TempDir;
 
-fn directory() -> TempDir {
-    tempfile::Builder::new().prefix("millstream-e2e-").tempdir().expect("a temporary directory")
-}
+use super::fleet::{copy, directory, free_address, has, node, node_directory};
 
 /// What a start says that is refused.
 #[track_caller]
@@ -102,31 +100,17 @@ fn control(at: SocketAddr, dir: TempDir, flags: &[&str]) -> Server {
     flags.iter().fold(options, |options, flag| options.flag(flag)).start_in(dir)
 }
 
-fn copy(from: &Server, names: &[&str]) -> TempDir {
-    let dir = directory();
-    for name in names {
-        std::fs::copy(from.data_dir().join(name), dir.path().join(name)).expect("control has made it");
-    }
-    dir
-}
-
-fn knows(node: &Server, id: &str) -> bool {
-    let told = http::get(node.http, &format!("/{id}/live.flv"));
-    String::from_utf8_lossy(&told.body).contains("nobody publishes")
-}
-
 #[test]
 fn case_42_nodes_keep_their_streams_when_control_comes_back_with_another_store() {
-    let at = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port");
+    let at = free_address();
     let first = control(at, directory(), &[]);
     let mut client = Client::admin(&first);
     for id in ["cam", "other"] {
         client.post("/api/v1/streams", &json!({ "id": id })).is(201);
     }
     let key = format!("cam?sign={}", client.get("/api/v1/streams/cam/key").is(200).text("sign"));
-    let node = Options::signed().role("node").shards(2).arg("--control-url", &format!("http://{at}"));
-    let node = node.arg("--node-name", "edge-1").start_in(copy(&first, &["master-key", "node-token"]));
-    eventually("the node has the streams", seconds(15), || knows(&node, "other").then_some(()));
+    let node = node(at, node_directory(&first));
+    eventually("the node has the streams", seconds(15), || has(&node, "other").then_some(()));
     let _push = Publisher::start(node.rtmp, "stream", &key).expect("let in").repeat(Clip::small());
     let mut viewer = Viewer::watch(node.http, "cam");
     viewer.find("keyframe", seconds(10), Tag::is_keyframe);
@@ -148,7 +132,7 @@ fn case_42_nodes_keep_their_streams_when_control_comes_back_with_another_store()
     assert!(asked.elapsed() < millis(400), "a node that refuses is not waited for: {:?}", asked.elapsed());
     viewer.tags_for(millis(1_500));
     assert_eq!(viewer.end, None, "who watches notices nothing");
-    assert!(knows(&node, "other") && !knows(&node, "new"));
+    assert!(has(&node, "other") && !has(&node, "new"));
     let polls = node.metric("millstream_link_asked_total");
     std::thread::sleep(seconds(1));
     assert!(node.metric("millstream_link_asked_total") < polls + 5.0, "it does not ask without a pause");
@@ -157,7 +141,7 @@ fn case_42_nodes_keep_their_streams_when_control_comes_back_with_another_store()
     drop(empty.kill());
     let restored = control(at, lost, &[]);
     Client::admin(&restored).post("/api/v1/streams", &json!({ "id": "third" })).is(201);
-    eventually("the node follows again", seconds(20), || knows(&node, "third").then_some(()));
+    eventually("the node follows again", seconds(20), || has(&node, "third").then_some(()));
     assert!(node.metric("millstream_link_other_store") < 0.5);
 
     // An operator who means to begin anew says so once, at control.
@@ -166,6 +150,37 @@ fn case_42_nodes_keep_their_streams_when_control_comes_back_with_another_store()
     let begun = control(at, dir, &["--accept-new-key"]);
     Client::admin(&begun).post("/api/v1/streams", &json!({ "id": "fourth" })).is(201);
     eventually("the node has begun anew, too", seconds(20), || {
-        (knows(&node, "fourth") && !knows(&node, "other")).then_some(())
+        (has(&node, "fourth") && !has(&node, "other")).then_some(())
     });
+}
+
+#[test]
+fn a_data_directory_has_one_server_at_a_time() {
+    let server = Options::signed().start();
+    let dir = server.data_dir().to_str().expect("ASCII");
+    let ports = ["--rtmp", "127.0.0.1:0", "--http", "127.0.0.1:0", "--control", "127.0.0.1:0"];
+    let second = millstream(&[&["serve", "--data-dir", dir], &ports[..]].concat());
+    let said = String::from_utf8_lossy(&second.stderr);
+    assert_eq!(second.status.code(), Some(1), "{said}");
+    assert!(said.contains("in use by another millstream") && said.contains(&server.pid().to_string()), "{said}");
+}
+
+#[test]
+fn a_backup_of_a_running_server_is_a_store_for_another_one() {
+    let server = Options::signed().start();
+    let mut client = Client::admin(&server);
+    client.post("/api/v1/streams", &json!({ "id": "kept" })).is(201);
+    let other = tempfile::tempdir().expect("a directory");
+    let copy = other.path().join("store.sqlite");
+    let (dir, copy) = (server.data_dir().to_str().expect("ASCII"), copy.to_str().expect("ASCII"));
+    let done = millstream(&["backup", copy, "--data-dir", dir]);
+    let said = String::from_utf8_lossy(&done.stderr);
+    assert!(done.status.success() && said.contains("master-key"), "{said}");
+    client.post("/api/v1/streams", &json!({ "id": "later" })).is(201);
+    // What the backup told of: without it no key that was handed out would admit.
+    std::fs::copy(server.data_dir().join("master-key"), other.path().join("master-key")).expect("copied");
+    let restored = Options::signed().start_in(other);
+    let mut client = Client::admin(&restored);
+    client.get("/api/v1/streams/kept").is(200);
+    client.get("/api/v1/streams/later").is(404);
 }

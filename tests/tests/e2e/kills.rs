@@ -1,5 +1,5 @@
 //! Control that is killed, again and again and for a minute: what it acknowledged is there, and who streams does not notice.
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -7,22 +7,16 @@ use millstream_test_support::random::Random;
 use millstream_tests::clip::Clip;
 use millstream_tests::control::Client;
 use millstream_tests::flv::{Tag, VIDEO};
-use millstream_tests::http::{self, Viewer};
+use millstream_tests::http::Viewer;
 use millstream_tests::rtmp::Publisher;
 use millstream_tests::server::{Options, Server};
 use millstream_tests::{eventually, millis, seconds};
 use serde_json::json;
 use tempfile::TempDir;
 
+use super::fleet::{directory, free_address, knows, node, node_directory};
+
 const WRITERS: usize = 4;
-
-fn directory() -> TempDir {
-    tempfile::Builder::new().prefix("millstream-e2e-").tempdir().expect("a temporary directory")
-}
-
-fn free_address() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port")
-}
 
 fn control(at: SocketAddr, dir: TempDir) -> Server {
     Options::signed().role("control").arg("--control", &at.to_string()).start_in(dir)
@@ -119,6 +113,41 @@ fn killed_while_writing(server: Server, after: Duration, numbers: &AtomicU64) ->
     })
 }
 
+/// Every write that was answered before a kill is there after it, and keys and tokens are good.
+#[test]
+fn a_kill_loses_nothing_that_was_acknowledged() {
+    let server = Options::signed().start();
+    let mut client = Client::admin(&server);
+    let token = client.post("/api/v1/tokens", &json!({ "name": "ci", "role": "operator" })).is(201);
+    let writing = std::thread::spawn(move || {
+        let mut acknowledged = Vec::new();
+        for n in 0.. {
+            let id = format!("cam-{n}");
+            match client.try_request("POST", "/api/v1/streams", "", Some(&json!({ "id": id }))) {
+                Ok(answer) => acknowledged.push(answer.is(201)),
+                Err(_) => break,
+            }
+        }
+        acknowledged
+    });
+    std::thread::sleep(millis(700));
+    let dir = server.kill();
+    let acknowledged = writing.join().expect("a writer");
+    println!("{} streams were acknowledged before the kill", acknowledged.len());
+    assert!(acknowledged.len() > 3, "the test made too few to tell");
+    let server = Options::signed().start_in(dir);
+    let mut client = Client::admin(&server);
+    for made in &acknowledged {
+        let kept = client.get(&format!("/api/v1/streams/{}", made.text("id"))).is(200);
+        assert_eq!((&kept.json, &kept.etag), (&made.json, &made.etag));
+    }
+    let mut theirs = Client::with(server.control, token.text("token"));
+    theirs.get("/api/v1/streams/cam-0/key").is(200);
+    let audit = client.get("/api/v1/audit?limit=500").is(200).json;
+    let logged = audit["items"].as_array().expect("a list").iter().filter(|e| e["action"] == "stream.create").count();
+    assert!(logged >= acknowledged.len().min(499), "{logged} of {} are in the audit log", acknowledged.len());
+}
+
 #[test]
 fn kill_after_kill_under_load_nothing_that_was_acknowledged_is_lost() {
     let (at, mut moments, numbers) = (free_address(), Moments::new(), AtomicU64::new(0));
@@ -168,21 +197,13 @@ fn every_picture(received: &[Tag], sent: &[(Tag, Instant)]) {
 fn a_minute_without_control() {
     let (at, mut moments, numbers) = (free_address(), Moments::new(), AtomicU64::new(0));
     let first = control(at, directory());
-    let node_dir = directory();
-    for name in ["master-key", "node-token"] {
-        std::fs::copy(first.data_dir().join(name), node_dir.path().join(name)).expect("control has made it");
-    }
     let mut client = Client::admin(&first);
     let ids: Vec<String> = (0..8).map(|n| format!("cam-{n}")).collect();
     for id in &ids {
         client.post("/api/v1/streams", &json!({ "id": id })).is(201);
     }
-    let node = Options::signed().role("node").shards(2).arg("--control-url", &format!("http://{at}"));
-    let node = node.arg("--node-name", "edge-1").start_in(node_dir);
-    eventually("the node knows the streams", seconds(15), || {
-        let told = http::get(node.http, "/cam-7/live.flv");
-        String::from_utf8_lossy(&told.body).contains("nobody publishes").then_some(())
-    });
+    let node = node(at, node_directory(&first));
+    knows(&node, "cam-7");
     let push = |id: &str| {
         let sign = node.sign(id, &["--expires", "2035-01-01"]);
         Publisher::start(node.rtmp, "stream", &format!("{id}?sign={sign}")).expect("newly signed").repeat(Clip::small())
@@ -225,10 +246,7 @@ fn a_minute_without_control() {
     check(&mut Client::admin(&back), &made);
     eventually("the node says so", seconds(20), || node.log.has("control is back").then_some(()));
     let last = made.iter().rev().find(|stream| !stream.removed).expect("a stream");
-    eventually("the node knows what control acknowledged", seconds(15), || {
-        let told = http::get(node.http, &format!("/{}/live.flv", last.id));
-        String::from_utf8_lossy(&told.body).contains("nobody publishes").then_some(())
-    });
+    knows(&node, &last.id);
     // What happened meanwhile is told: the streams that began are in the history.
     let mut client = Client::admin(&back);
     eventually("the history has them", seconds(20), || {

@@ -140,7 +140,7 @@ fn case_54_secrets_in_the_wrong_field_are_told_nowhere() {
     let server = Options::signed().config(&config).start();
     let mut client = Client::admin(&server);
     client.post("/api/v1/streams", &serde_json::json!({ "id": "cam" })).is(201);
-    let mut events = client.listen().expect("events");
+    let mut events = client.listen();
     let key = client.get("/api/v1/streams/cam/key").is(200).json;
     let text = |name: &str| key[name].as_str().expect("text").to_owned();
     let master = std::fs::read_to_string(server.data_dir().join("master-key")).expect("made at the first start");
@@ -163,21 +163,17 @@ fn case_54_secrets_in_the_wrong_field_are_told_nowhere() {
         }
         assert!(client.get(&format!("/api/v1/streams/{secret}")).status == 404);
     }
-    let mut told = String::new();
-    eventually("all of it is told", seconds(20), || {
+    events.until("all of it", seconds(20), |told| {
         // The last one, by which it is seen that those before have been told. Asked for again: one a second is told of an address.
         assert_eq!(http::get(server.http, "/nobody/live.flv").status, 404);
-        let mut bytes = [0_u8; 4096];
-        let read = events.stream.read(&mut bytes).expect("more events");
-        told.push_str(&String::from_utf8_lossy(&bytes[..read]));
         told.contains("\"nobody\"").then_some(())
     });
-    let log = server.log.text();
+    let (told, log) = (events.told(), server.log.text());
     assert!(told.contains("there is no stream") && log.contains("there is no stream"), "{told}");
     for secret in &secrets {
         // Of what has a public part in front: what must stay secret.
         let secret = secret.rsplit(['-', '_']).next().filter(|tail| tail.len() > 8).unwrap_or(secret);
-        for (place, text) in [("log", &log), ("events", &told), ("stdout", &server.stdout.text())] {
+        for (place, text) in [("log", &*log), ("events", told), ("stdout", &*server.stdout.text())] {
             assert!(!text.contains(secret), "{place} has a secret");
         }
     }

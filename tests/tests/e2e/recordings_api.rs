@@ -1,17 +1,15 @@
 //! Recordings by the API and the command line: begun and ended by hand, removed from spool, directory and bucket, removed because they are old, cut.
 use std::path::Path;
 use std::process::{Command, Output};
-use std::time::Instant;
 
 use millstream_test_support::s3::proxy::{Fault, FaultProxy, Reply};
 use millstream_test_support::s3::{ACCESS_KEY_ID, S3Server, SECRET_ACCESS_KEY};
 use millstream_tests::clip::Clip;
 use millstream_tests::control::Client;
-use millstream_tests::http::{self, Connection};
 use millstream_tests::rtmp::{Publisher, Pushing};
 use millstream_tests::server::{Options, Server, binary};
 use millstream_tests::tools::{Tool, ffprobe, vlc_plays};
-use millstream_tests::{eventually, seconds};
+use millstream_tests::{eventually, http, seconds};
 use serde_json::{Value, json};
 
 /// Streams end with their publisher, so that recordings are closed at once.
@@ -74,16 +72,6 @@ fn files(dir: &Path) -> Vec<String> {
         }
     }
     found
-}
-
-/// Reads events until there is one of this kind.
-fn heard(events: &mut Connection, kind: &str) {
-    let (mut told, mut bytes, until) = (String::new(), [0; 4_096], Instant::now() + seconds(20));
-    while !told.contains(&format!("event: {kind}\n")) {
-        assert!(Instant::now() < until, "no {kind} in {told}");
-        let read = std::io::Read::read(&mut events.stream, &mut bytes).expect("more events");
-        told.push_str(&String::from_utf8_lossy(&bytes[..read]));
-    }
 }
 
 fn recordings(server: &Server, args: &[&str]) -> Output {
@@ -186,7 +174,7 @@ fn a_recording_is_removed_with_all_that_belongs_to_it_and_the_event_says_so() {
     // Files beside its folder, too.
     let settings = json!({ "isOnDemand": true, "ondemand_time": 2, "isVideo": true, "video_time": 1 });
     client.post("/api/v1/streams", &json!({ "id": "cam", "settings": settings })).is(201);
-    let mut events = client.listen().expect("events");
+    let mut events = client.listen();
     let encoder = push(&server);
     let running = newest(&mut client, 1, "recording");
     let path = format!("/api/v1/recordings/{}", name(&running));
@@ -209,7 +197,7 @@ fn a_recording_is_removed_with_all_that_belongs_to_it_and_the_event_says_so() {
     for file in ["index.m3u8", "recording.json"] {
         assert_eq!(http::get(server.http, &format!("/cam/rec/{}/{file}", name(&stored))).status, 404);
     }
-    heard(&mut events, "recording_deleted");
+    events.first("recording_deleted", seconds(20));
 
     // One that was just ended by hand, with the encoder still there; and by the command.
     let encoder = push(&server);
@@ -305,7 +293,7 @@ fn a_recording_is_cut_into_clips_and_taken_away_as_a_file() {
     let mut client = Client::admin(&server);
     let body = json!({ "id": "cam", "settings": { "isOnDemand": true, "ondemand_time": 2 } });
     client.post("/api/v1/streams", &body).is(201);
-    let mut events = client.listen().expect("events");
+    let mut events = client.listen();
     let encoder = push(&server);
     newest(&mut client, 1, "recording");
     std::thread::sleep(seconds(8));
@@ -321,7 +309,7 @@ fn a_recording_is_cut_into_clips_and_taken_away_as_a_file() {
         assert_ne!(clip["state"], "failed", "{clip}");
         (clip["state"] == "ready").then_some(clip)
     });
-    heard(&mut events, "clip");
+    events.first("clip", seconds(20));
     let at = ready["path"].as_str().expect("a path");
     let url = format!("http://{}{at}", server.http);
     let (ms, tracks) = probed(&url);

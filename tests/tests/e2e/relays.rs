@@ -1,5 +1,5 @@
 //! Streams that are pushed on to other servers: ffmpeg and another Millstream are what they are pushed to.
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::Path;
 
 use millstream_tests::clip::Clip;
@@ -11,6 +11,7 @@ use millstream_tests::tools::{Tool, ffprobe};
 use millstream_tests::{eventually, seconds};
 use serde_json::{Value, json};
 
+use crate::fleet::free_address;
 use crate::tls::{Authority, NOW, rtmps};
 
 /// Loopback is no public address.
@@ -57,10 +58,6 @@ fn error(relay: &Value) -> &str {
     relay["last_error"].as_str().unwrap_or_default()
 }
 
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port").port()
-}
-
 /// ffmpeg as a server that takes one stream, for so long, into a file.
 fn ffmpeg_listens(port: u16, file: &Path, time_s: &str) -> Tool {
     let url = format!("rtmp://127.0.0.1:{port}/live/{KEY}");
@@ -77,7 +74,7 @@ fn case_30_a_relay_whose_target_closes_is_tried_again_until_the_publisher_ends()
     let server = relaying();
     let mut client = Client::admin(&server);
     let dir = tempfile::tempdir().expect("a directory");
-    let port = free_port();
+    let port = free_address().port();
     make(&mut client, "cam", &format!("rtmp://127.0.0.1:{port}/live/{KEY}"));
     let push = publish(&server, "cam");
     // Nobody is there yet.

@@ -1,19 +1,16 @@
 //! Renditions with the worker that makes them: what viewers see of them, and what happens when it dies.
-use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use millstream_tests::clip::Clip;
 use millstream_tests::control::Client;
-use millstream_tests::dash;
 use millstream_tests::flv::{Tag, VIDEO};
-use millstream_tests::http::{Connection, Viewer, get};
+use millstream_tests::http::{Viewer, get};
 use millstream_tests::machine::Probe;
-use millstream_tests::proc;
 use millstream_tests::rtmp::{Publisher, Pushing};
 use millstream_tests::server::{Options, Server};
 use millstream_tests::tools::{Tool, ffmpeg_decodes, ffprobe, newer_push};
-use millstream_tests::{eventually, seconds};
+use millstream_tests::{dash, eventually, proc, seconds};
 use serde_json::{Value, json};
 
 fn start(id: &str) -> (Server, Client) {
@@ -54,25 +51,6 @@ fn rendition(client: &mut Client, name: &str) -> Value {
     all.into_iter().find(|rendition| rendition["name"] == name).unwrap_or_else(|| panic!("{session}"))
 }
 
-/// Reads events until one is of that kind.
-fn told(events: &mut Connection, kind: &str) -> String {
-    let (mut text, mut bytes, until) = (String::new(), [0; 4_096], Instant::now() + seconds(40));
-    loop {
-        // A line that is not whole yet is looked at with the next read.
-        if let Some(line) = text.split_inclusive('\n').find(|line| line.contains(kind) && line.ends_with('\n')) {
-            if line.starts_with("data:") {
-                return line.to_owned();
-            }
-            let line = line.to_owned();
-            text = text.replacen(&line, "", 1);
-            continue;
-        }
-        assert!(Instant::now() < until, "no {kind} in {text}");
-        let read = events.stream.read(&mut bytes).expect("more events");
-        text.push_str(&String::from_utf8_lossy(&bytes[..read]));
-    }
-}
-
 /// Processes that are workers of that server.
 fn workers(server: &Server) -> Vec<u32> {
     proc::children(server.pid()).into_iter().filter(|pid| proc::command(*pid).contains("worker")).collect()
@@ -81,7 +59,7 @@ fn workers(server: &Server) -> Vec<u32> {
 #[test]
 fn renditions_are_made_when_somebody_watches_and_players_may_switch_at_any_segment() {
     let (server, mut client) = start("cam");
-    let mut events = client.listen().expect("events");
+    let mut events = client.listen();
     let _push = publish(&server, Clip::busy());
     let index = text(&server, "/cam/index.m3u8");
     assert!(index.contains("RESOLUTION=640x360") && index.contains("\n360p/video.m3u8\n"), "{index}");
@@ -121,12 +99,12 @@ fn renditions_are_made_when_somebody_watches_and_players_may_switch_at_any_segme
         let is_one = load["renditions"] == 1 && load["renditions_wanted"] == 1 && load["restarts"] == 0;
         (is_one && load["decoded_fps"].as_u64() > Some(0)).then_some(())
     });
-    assert!(told(&mut events, "rendition_started").contains("\"width\":640"));
+    assert!(events.first("rendition_started", seconds(40)).to_string().contains("\"width\":640"));
     // Ten seconds after the last one has left, or a little more, nothing is made.
     eventually("it is no longer made", seconds(25), || {
         server.metrics().contains("millstream_renditions{state=\"made\"} 0").then_some(())
     });
-    assert!(told(&mut events, "rendition_stopped").contains("lasted_ms"));
+    assert!(events.first("rendition_stopped", seconds(40)).to_string().contains("lasted_ms"));
 }
 
 /// What a player by DASH asks for that begins with a rendition nobody has asked for, or goes over to one: from its delay behind the newest segment on, also of
@@ -377,7 +355,7 @@ fn hevc_and_av1_have_renditions_in_h264_where_ffmpeg_is_installed_and_none_outli
 #[test]
 fn pictures_of_a_stream_that_asks_for_it_are_kept_and_served() {
     let server = Options::open().config("[[stream]]\nid = \"cam\"\nisImage = true\nimage_time = 1\n").start();
-    let mut events = Client::admin(&server).listen().expect("events");
+    let mut events = Client::admin(&server).listen();
     let _push = publish(&server, Clip::small());
     let days = server.data_dir().join("recordings/cam/images");
     let pictures = eventually("two pictures are stored", seconds(15), || {
@@ -392,18 +370,10 @@ fn pictures_of_a_stream_that_asks_for_it_are_kept_and_served() {
         assert_eq!((answer.status, answer.header("content-type")), (200, "image/jpeg"));
         assert!(answer.body.starts_with(b"\xff\xd8"));
     }
-    let mut told = String::new();
-    eventually("they are told", seconds(5), || {
-        let mut bytes = [0; 4_096];
-        let read = events.stream.read(&mut bytes).expect("more events");
-        told.push_str(&String::from_utf8_lossy(&bytes[..read]));
-        let told = told.split_once("event: snapshot\n")?.1.split_once("\n\n")?.0;
-        let told: Value = serde_json::from_str(told.strip_prefix("data: ").expect("data")).expect("JSON");
-        let path = told["what"]["path"].as_str().expect("where it is");
-        let answer = get(server.http, &format!("/cam/{path}"));
-        assert_eq!((answer.status, told["what"]["bytes"].as_u64()), (200, Some(answer.body.len() as u64)), "{told}");
-        Some(())
-    });
+    let told = events.first("snapshot", seconds(5));
+    let path = told["what"]["path"].as_str().expect("where it is");
+    let answer = get(server.http, &format!("/cam/{path}"));
+    assert_eq!((answer.status, told["what"]["bytes"].as_u64()), (200, Some(answer.body.len() as u64)), "{told}");
     eventually("they are counted", seconds(5), || (server.metric("millstream_pictures_total") >= 2.0).then_some(()));
 }
 

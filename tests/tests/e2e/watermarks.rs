@@ -1,12 +1,11 @@
 //! Watermarks with the worker that draws them: read back out of the pictures that viewers get, changed while they watch, and told of where they cannot be
 //! drawn.
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::{SocketAddr, TcpListener};
-use std::time::Instant;
 
 use millstream_tests::clip::Clip;
-use millstream_tests::control::Client;
-use millstream_tests::http::{Connection, Viewer, get};
+use millstream_tests::control::{Client, Events};
+use millstream_tests::http::{Viewer, get};
 use millstream_tests::rtmp::Publisher;
 use millstream_tests::server::{Options, Server};
 use millstream_tests::tools::Tool;
@@ -81,14 +80,11 @@ fn is_near(found: [u8; 3], expected: [u8; 3]) -> bool {
     found.iter().zip(expected).all(|(a, b)| a.abs_diff(b) <= 16)
 }
 
-/// Reads events until one says this of the watermark.
-fn told_why(events: &mut Connection, what: &str) {
-    let (mut told, mut bytes, until) = (String::new(), [0; 4_096], Instant::now() + seconds(60));
-    while !told.lines().any(|line| line.contains("watermark_failed") && line.contains(what)) {
-        assert!(Instant::now() < until, "no {what} in {told}");
-        let read = events.stream.read(&mut bytes).expect("more events");
-        told.push_str(&String::from_utf8_lossy(&bytes[..read]));
-    }
+/// Waits for an event that says this of the watermark.
+fn told_why(events: &mut Events, what: &str) {
+    events.until(what, seconds(60), |told| {
+        told.lines().any(|line| line.contains("watermark_failed") && line.contains(what)).then_some(())
+    });
 }
 
 #[test]
@@ -96,7 +92,7 @@ fn marks_are_in_the_renditions_pictures_move_while_somebody_watches_and_are_told
     let files = images();
     let server = Options::open().shards(2).config(CONFIG).start();
     let mut client = Client::admin(&server);
-    let mut events = client.listen().expect("events");
+    let mut events = client.listen();
     let url = |path: &str| format!("http://{files}{path}");
     let settings = json!({
         "isWaterMark": true, "WaterMarkText": "████", "WaterMarkFontSize": 80, "WaterMarkLeft": 300, "WaterMarkTop": 100,

@@ -184,24 +184,11 @@ fn request(api: &Api, made: &MadeUp) -> Answer<Request> {
         scheme.eq_ignore_ascii_case("bearer").then(|| Secret::new(token.trim()))
     });
     let client = Client {
-        session: 0,
-        address: SocketAddr::new(ip, 0),
-        protocol,
         secure: made.secure,
         user_agent: made.user_agent.clone().or_else(|| header("user-agent")).unwrap_or_default(),
         referer: header("referer").unwrap_or_default(),
-        viewer: None,
         bearer,
-        tc_url: Secret::default(),
+        ..Client::new(0, SocketAddr::new(ip, 0), protocol)
     };
-    Ok(Request {
-        action,
-        app,
-        name: id("stream", &made.stream)?,
-        path: None,
-        params,
-        client,
-        recheck: false,
-        labels: None,
-    })
+    Ok(Request::new(action, (app, id("stream", &made.stream)?), params, client))
 }

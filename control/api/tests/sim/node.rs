@@ -243,28 +243,9 @@ impl Node {
             let claim = Claim { action: Action::Publish, app: &app, id: &id };
             v2::sign(claim, now_s + 3_600, &master().stream_secret(&id, generation))
         };
-        let client = Client {
-            session: 1,
-            address: ([192, 0, 2, 1], 5_000).into(),
-            protocol: "rtmp",
-            secure: false,
-            user_agent: String::new(),
-            referer: String::new(),
-            viewer: None,
-            bearer: None,
-            tc_url: millstream_proto::secret::Secret::default(),
-        };
+        let client = Client::new(1, ([192, 0, 2, 1], 5_000).into(), "rtmp");
         let params = Params::parse(&format!("sign={}", sign.expose())).unwrap();
-        let request = Request {
-            action: Action::Publish,
-            app,
-            name: id,
-            path: None,
-            params,
-            client,
-            recheck: false,
-            labels: None,
-        };
+        let request = Request::new(Action::Publish, (app, id), params, client);
         let context = DecisionContext { ticket: 1, unix_s: now_s, records: inner.directory.records() };
         matches!(inner.chain.ask(&request, context), Answer::Verdict(Verdict::Allow(_)))
     }

@@ -2,11 +2,12 @@
 //! address that was checked is the address that is connected to; no redirects, no proxies, no cookies, and a limit to everything.
 //!
 //! hyper's connection and nothing above it: it is in the build already for the API, where reqwest would add forty crates for what is
-//! not wanted here. Reading order: [`url`], [`guard`] (which addresses may be connected to), [`dial`] (a connection, for other protocols too), [`client`], `head`, [`tls`].
+//! not wanted here. Reading order: [`url`], [`guard`] (which addresses may be connected to), [`dial`] (a connection, for other protocols too), [`client`], [`kept`] (from message to message), `head`, [`tls`].
 pub mod client;
 pub mod dial;
 pub mod guard;
 mod head;
+pub mod kept;
 #[cfg(test)]
 mod tests;
 #[cfg(feature = "tls")]

@@ -19,19 +19,13 @@ use super::*;
 
 fn request(action: Action, protocol: &'static str, session: u64, query: &str) -> Request {
     let client = Client {
-        session,
-        address: "192.0.2.7:5000".parse().unwrap(),
-        protocol,
-        secure: false,
         user_agent: "FMLE/3.0 (x)".to_owned(),
         referer: "https://example.com/page".to_owned(),
-        viewer: None,
-        bearer: None,
         tc_url: Secret::new("rtmp://host/live"),
+        ..Client::new(session, "192.0.2.7:5000".parse().unwrap(), protocol)
     };
     let id = |text| Id::new(text).unwrap();
-    let params = Params::parse(query).unwrap();
-    Request { action, app: id("live"), name: id("lobby"), path: None, params, client, recheck: false, labels: None }
+    Request::new(action, (id("live"), id("lobby")), Params::parse(query).unwrap(), client)
 }
 
 #[test]

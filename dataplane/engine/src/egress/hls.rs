@@ -35,7 +35,8 @@ use crate::shard::part_sender::{self, Delivered, PartId};
 use crate::shard::presence::Asks;
 use crate::shard::session::Session;
 use crate::shard::state::Shard;
-use crate::shard::stream_handle::{NotPlayable, StreamHandle, ViewerGuard};
+use crate::shard::stream_handle::mirror::NotPlayable;
+use crate::shard::stream_handle::{StreamHandle, ViewerGuard};
 use crate::shard::wait::{Either, Place, select};
 
 /// The first playlist waits this long until the stream's tracks are known, and as long for a track that is known and has not been heard yet:

@@ -20,14 +20,15 @@ use super::reply::{Answer, HTTP, HTTPS, Reply};
 use super::{grant, hls, http2, pages, recorded, snapshot, status, stream, websocket};
 use crate::clock::unix_s;
 use crate::close::CloseReason;
-use crate::ingest::{GOODBYE, checked};
+use crate::ingest::connection::{GOODBYE, checked};
 use crate::io::{Reader, Socket, Writer, WriterSlot};
 use crate::metrics;
 use crate::output::Wanted;
 use crate::renditions::JOB_PARAM;
 use crate::shard::events::Refused;
 use crate::shard::introduce::introduce;
-use crate::shard::session::{Arrival, Session};
+use crate::shard::session::Session;
+use crate::shard::sessions::Arrival;
 use crate::shard::state::{Port, Shard};
 
 /// A connection may wait this long for its next request; proxies keep theirs for 60 s and more.

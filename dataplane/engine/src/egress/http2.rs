@@ -15,7 +15,7 @@ use super::reply::{Answer, Reply};
 use super::stream;
 use crate::clock::unix_s;
 use crate::close::CloseReason;
-use crate::ingest::GOODBYE;
+use crate::ingest::connection::GOODBYE;
 use crate::io::{Http2, NewRequest, Reader, Socket, WriterSlot};
 use crate::shard::events::Refused;
 use crate::shard::session::Session;

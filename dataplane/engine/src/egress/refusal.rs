@@ -2,7 +2,7 @@
 use millstream_policy::Action;
 
 use crate::close::{CloseReason, GOING_DOWN};
-use crate::shard::stream_handle::NotPlayable;
+use crate::shard::stream_handle::mirror::NotPlayable;
 
 /// Why a viewer is turned away though the policy has nothing against it.
 #[derive(Clone, Copy, Debug)]

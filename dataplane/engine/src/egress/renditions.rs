@@ -9,7 +9,7 @@ use super::refusal::TurnedAway;
 use super::reply::{Answer, Reply};
 use crate::shard::phase::{Phase, Status, TrackStatus};
 use crate::shard::state::Shard;
-use crate::shard::stream_handle::NotPlayable;
+use crate::shard::stream_handle::mirror::NotPlayable;
 
 /// As in `millstream_refused_total`.
 const NO_RENDITION: &str = "no_rendition";

@@ -289,24 +289,13 @@ pub(super) fn question(
 ) -> Option<Question> {
     let Reply { shard, session, request, .. } = *reply;
     let app = shard.config.apps.first().cloned()?;
-    Some(Question {
-        action: Action::Play,
-        app,
-        name: id.stream(),
-        path: None,
-        params: request.query.clone(),
-        client: Client {
-            session: session.number,
-            address: session.peer(),
-            protocol,
-            secure: session.is_secure(),
-            user_agent: request.user_agent.clone().unwrap_or_default(),
-            referer: request.referer.as_ref().map(|referer| referer.expose().to_owned()).unwrap_or_default(),
-            viewer,
-            bearer: request.bearer.clone(),
-            tc_url: Secret::default(),
-        },
-        recheck: false,
-        labels: None,
-    })
+    let client = Client {
+        secure: session.is_secure(),
+        user_agent: request.user_agent.clone().unwrap_or_default(),
+        referer: request.referer.as_ref().map(|referer| referer.expose().to_owned()).unwrap_or_default(),
+        viewer,
+        bearer: request.bearer.clone(),
+        ..Client::new(session.number, session.peer(), protocol)
+    };
+    Some(Question::new(Action::Play, (app, id.stream()), request.query.clone(), client))
 }

@@ -11,12 +11,14 @@ use millstream_proto::time::Time;
 use super::pump::{Done, Playing, pump};
 use super::refusal::{BUSY, NO_ROOM, NOT_ON_AIR};
 use crate::close::{CloseReason, GOING_DOWN};
-use crate::ingest::{Connection, GOODBYE, Rejection, Turn, closed, question, read_now, refusal};
+use crate::ingest::connection::{Connection, GOODBYE, Rejection, Turn, closed, read_now};
+use crate::ingest::question::{question, refusal};
 use crate::io::{Reader, Socket};
 use crate::output::{OutputFormat, Serve};
 use crate::shard::session::EndsWith;
 use crate::shard::state::Shard;
-use crate::shard::stream_handle::{NotPlayable, ViewerGuard};
+use crate::shard::stream_handle::ViewerGuard;
+use crate::shard::stream_handle::mirror::NotPlayable;
 
 /// RTMP.
 pub(super) static RTMP: OutputFormat =

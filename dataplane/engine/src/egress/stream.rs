@@ -21,7 +21,7 @@ use super::reply::{Answer, Reply, admit};
 use super::{renditions, websocket};
 use crate::clock::unix_s;
 use crate::close::CloseReason;
-use crate::ingest::GOODBYE;
+use crate::ingest::connection::GOODBYE;
 use crate::io::{Reader, Socket};
 use crate::output::{OutputFormat, Serve, Stream};
 use crate::renditions::BEHIND_PARAM;

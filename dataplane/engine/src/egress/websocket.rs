@@ -12,7 +12,7 @@ use millstream_proto::time::Time;
 
 use super::pump::{Done, Playing, pump};
 use crate::close::CloseReason;
-use crate::ingest::GOODBYE;
+use crate::ingest::connection::GOODBYE;
 use crate::io::{Reader, Socket};
 use crate::output::{OutputFormat, Serve};
 use crate::shard::session::{EndsWith, Session};

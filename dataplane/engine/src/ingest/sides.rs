@@ -17,14 +17,17 @@ use millstream_proto::rtmp::command::Command;
 use millstream_proto::rtmp::message::{Message, UserControl, kind};
 use millstream_proto::rtmp::{self, Event, Refusal, ServerSession};
 
-use super::{Connection, PROTOCOL, needs_tls, pace, question, refusal, resume};
-use crate::admission::word;
+use super::admit::pace;
+use super::connection::{Connection, PROTOCOL};
+use super::question::{needs_tls, question, refusal};
+use super::resume;
 use crate::close::CloseReason;
 use crate::io::{Socket, sleep_until};
 use crate::shard::budget::OfConnection;
 use crate::shard::events::Refused;
 use crate::shard::mailbox::{Handoff, Mail};
-use crate::shard::session::{Lease, Session};
+use crate::shard::session::Session;
+use crate::shard::sessions::Lease;
 use crate::shard::state::Shard;
 use crate::shard::wait::{Either, select};
 
@@ -159,13 +162,13 @@ async fn open(
     let id = granted.publishes(named);
     if let Some(reason) = needs_tls(shard, session, &id) {
         let refused = Refused::of(session, PROTOCOL, CloseReason::NeedsTls.label(), &reason);
-        shard.refused(&Refused { action: word(Action::Publish), stream: id.as_str(), ..refused });
+        shard.refused(&Refused { action: Action::Publish.as_str(), stream: id.as_str(), ..refused });
         return Err((Refusal::Denied, reason));
     }
     let lease = shard.sessions.lease(session.peer().ip()).map_err(|limit| {
         let reason = "the server, or this address, has as many connections as it may have";
         let refused = Refused::of(session, PROTOCOL, limit.refusal_label(Action::Publish), reason);
-        shard.refused(&Refused { action: word(Action::Publish), stream: id.as_str(), ..refused });
+        shard.refused(&Refused { action: Action::Publish.as_str(), stream: id.as_str(), ..refused });
         (Refusal::Failed, reason.to_owned())
     })?;
     let (socket, fd) = Socket::pair().map_err(|_| failed())?;

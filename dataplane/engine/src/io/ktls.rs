@@ -9,7 +9,7 @@
 use std::io;
 use std::os::fd::{BorrowedFd, RawFd};
 
-use millstream_tls::{Cipher, KEY_UPDATE_MESSAGE, SendKeys, Version};
+use millstream_tls::{KEY_UPDATE_MESSAGE, SendKeys, crypto_info};
 use nix::sys::socket::setsockopt;
 use nix::sys::socket::sockopt::{TcpTlsTx, TcpUlp, TlsCryptoInfo};
 use zeroize::Zeroize as _;
@@ -77,7 +77,7 @@ pub(super) fn say_goodbye(fd: RawFd, tls: &Tls) -> bool {
 
 /// Hands keys to the kernel; what was written of them here is overwritten.
 fn give(socket: BorrowedFd<'_>, keys: &SendKeys) -> io::Result<()> {
-    let mut info = without_key(keys);
+    let mut info = crypto_info(keys.version(), keys.cipher(), keys.nonce(), keys.sequence());
     // In its place: what is moved leaves a copy behind.
     let key: &mut [u8] = match &mut info {
         TlsCryptoInfo::Aes128Gcm(info) => &mut info.key,
@@ -88,38 +88,6 @@ fn give(socket: BorrowedFd<'_>, keys: &SendKeys) -> io::Result<()> {
     let given = setsockopt(&socket, TcpTlsTx, &info);
     wipe(&mut info);
     Ok(given?)
-}
-
-fn without_key(keys: &SendKeys) -> TlsCryptoInfo {
-    let version = match keys.version() {
-        Version::Tls12 => libc::TLS_1_2_VERSION,
-        Version::Tls13 => libc::TLS_1_3_VERSION,
-    };
-    let info = |cipher_type| libc::tls_crypto_info { version, cipher_type };
-    let (iv, salt, rec_seq) = (keys.iv(), keys.salt(), keys.sequence().to_be_bytes());
-    match keys.cipher() {
-        Cipher::Aes128Gcm => TlsCryptoInfo::Aes128Gcm(libc::tls12_crypto_info_aes_gcm_128 {
-            info: info(libc::TLS_CIPHER_AES_GCM_128),
-            iv,
-            key: [0; libc::TLS_CIPHER_AES_GCM_128_KEY_SIZE],
-            salt,
-            rec_seq,
-        }),
-        Cipher::Aes256Gcm => TlsCryptoInfo::Aes256Gcm(libc::tls12_crypto_info_aes_gcm_256 {
-            info: info(libc::TLS_CIPHER_AES_GCM_256),
-            iv,
-            key: [0; libc::TLS_CIPHER_AES_GCM_256_KEY_SIZE],
-            salt,
-            rec_seq,
-        }),
-        Cipher::Chacha20Poly1305 => TlsCryptoInfo::Chacha20Poly1305(libc::tls12_crypto_info_chacha20_poly1305 {
-            info: info(libc::TLS_CIPHER_CHACHA20_POLY1305),
-            iv: keys.nonce(),
-            key: [0; libc::TLS_CIPHER_CHACHA20_POLY1305_KEY_SIZE],
-            salt: [],
-            rec_seq,
-        }),
-    }
 }
 
 fn wipe(info: &mut TlsCryptoInfo) {

@@ -3,10 +3,10 @@ use std::future::Future;
 use std::io;
 use std::time::{Duration, Instant};
 
+use monoio::net::TcpStream;
 use monoio::{LegacyDriver, RuntimeBuilder};
 
 use super::budget::MILLISECOND;
-use super::socket::Socket;
 use super::sys;
 use crate::config::IoChoice;
 
@@ -88,7 +88,7 @@ pub(crate) async fn sleep_until(at: Instant) {
 }
 
 /// What a task waits for that is there at once, but for which the runtime has to look.
-pub(crate) struct IoYield(Option<Socket>);
+pub(crate) struct IoYield(Option<TcpStream>);
 
 impl IoYield {
     pub(crate) fn new(driver: Driver) -> io::Result<Self> {
@@ -96,7 +96,7 @@ impl IoYield {
             Driver::Uring => {
                 let always_readable = sys::eventfd()?;
                 sys::write_now(std::os::fd::AsFd::as_fd(&always_readable), &1_u64.to_ne_bytes())?;
-                Some(Socket::from_fd(always_readable)?)
+                Some(TcpStream::from_std(std::net::TcpStream::from(always_readable))?)
             }
             // Of what is always readable epoll tells only once.
             Driver::Epoll => None,
@@ -107,7 +107,7 @@ impl IoYield {
     pub(crate) async fn wait(&self) {
         match &self.0 {
             // It cannot fail in a way that matters: who waits for nothing goes on.
-            Some(ready) => drop(ready.reader.readable().await),
+            Some(ready) => drop(ready.readable(false).await),
             None => on_epoll().await,
         }
     }

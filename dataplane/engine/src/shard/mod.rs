@@ -26,6 +26,7 @@ mod renditions;
 pub(crate) mod said;
 pub(crate) mod secure;
 pub(crate) mod session;
+pub(crate) mod sessions;
 pub(crate) mod snapshots;
 pub(crate) mod state;
 pub(crate) mod status;
@@ -66,7 +67,8 @@ use self::memory_trimmer::MemoryTrimmer;
 use self::presence::Presence;
 use self::recheck::recheck;
 use self::secure::secure;
-use self::session::{Arrival, Due, Session, Sessions};
+use self::session::Session;
+use self::sessions::{Arrival, Due, Sessions};
 use self::snapshots::Snapshots;
 use self::state::{Port, Shard};
 use self::status::Statuses;
@@ -356,7 +358,7 @@ async fn serve_secure(shard: Rc<Shard>, session: Rc<Session>, socket: Socket, po
             drop(socket);
             let why = session.ending().unwrap_or(why);
             if session.is_new() && why.is_peers() {
-                return ingest::checked(&shard, &session);
+                return ingest::connection::checked(&shard, &session);
             }
             if session.is_quiet() {
                 shard.stats.closed.add(why.label(), 1);

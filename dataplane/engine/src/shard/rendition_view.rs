@@ -7,7 +7,8 @@ use millstream_proto::id::Id;
 
 use super::phase::undecodable;
 use super::state::Shard;
-use super::stream_handle::{OnAir, StreamHandle};
+use super::stream_handle::StreamHandle;
+use super::stream_handle::publisher::OnAir;
 use super::view::{millis, shape, tenths};
 use crate::clock::unix_ms;
 use crate::egress::hls::HLS;

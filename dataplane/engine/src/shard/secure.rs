@@ -10,11 +10,12 @@ use millstream_tls::{Purpose, Records, Session as TlsSession, Stranger, TlsError
 
 use super::context::ShardContext;
 use super::introduce::introduce;
-use super::session::{Arrival, Session};
+use super::session::Session;
+use super::sessions::Arrival;
 use super::state::Port;
 use crate::clock::unix_s;
 use crate::close::CloseReason;
-use crate::ingest::GOODBYE;
+use crate::ingest::connection::GOODBYE;
 use crate::io::Socket;
 
 /// Waits for this one's turn, or for the session's end. `begun`: it is not the first.

@@ -15,10 +15,12 @@ use super::drain::PlaylistsWanted;
 use super::ended_streams::EndedStreams;
 use super::mailbox::Mail;
 use super::memory_trimmer::MemoryTrimmer;
-use super::session::Sessions;
+use super::sessions::Sessions;
 use super::snapshots::Snapshots;
 use super::status::Statuses;
-use super::stream_handle::{NotPlayable, StreamHandle, ViewerGuard, tend};
+use super::stream_handle::mirror::NotPlayable;
+use super::stream_handle::tend::tend;
+use super::stream_handle::{StreamHandle, ViewerGuard};
 use crate::admission::Admission;
 
 /// What a listening port is for.

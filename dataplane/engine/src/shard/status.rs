@@ -13,7 +13,7 @@ use millstream_proto::time::Time;
 
 use super::phase::Status;
 use super::state::{Shard, work};
-use super::stream_handle::NotPlayable;
+use super::stream_handle::mirror::NotPlayable;
 use super::wait::{Either, Place, Waiters, select};
 use crate::io::sleep_until;
 

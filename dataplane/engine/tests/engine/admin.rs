@@ -16,7 +16,7 @@ use millstream_proto::id::Id;
 use millstream_proto::rtmp::ClientRole;
 use millstream_proto::sign::{Action, Claim, MasterKey, v2};
 
-use crate::harness::{Answer, BOTH, Flv, Rtmp, SOON, Server, config, eventually, frame, head};
+use crate::harness::{Answer, BOTH, Flv, Rtmp, SOON, Server, config, eventually, frame};
 
 fn id(name: &str) -> Id {
     Id::new(name).unwrap()
@@ -92,8 +92,7 @@ fn a_stream_that_was_just_made_is_admitted_and_one_that_is_gone_is_not() {
             assert!(refused(&server, &key(&name, 1)).contains("there is no stream"), "nobody has made it");
             told.tell(&server, &[stream(&name)], &[]);
             // At once, whichever shard the connection comes to.
-            let mut publisher = server.publish(&key(&name, 1));
-            publisher.send(head());
+            let mut publisher = server.encoder(&key(&name, 1));
             publisher.send((0..20).map(frame));
             let mut viewer = server.flv(&name);
             told.tell(&server, &[], &[&name]);
@@ -154,8 +153,7 @@ fn an_output_that_is_off_is_not_found() {
             assert_eq!(Answer::get(server.at.http, "/cam/flv.html").status(), 200);
         };
         told.tell(&server, &[with(true, true, true)], &[]);
-        let mut publisher = server.publish(&key("cam", 1));
-        publisher.send(head());
+        let mut publisher = server.encoder(&key("cam", 1));
         publisher.send((0..20).map(frame));
         let mut viewer = server.flv("cam");
         told.tell(&server, &[with(false, false, false)], &[]);
@@ -190,8 +188,7 @@ fn a_flush_policy_changes_while_the_stream_runs() {
     let mut told = Told::nothing();
     let with = |flush| Stream { flush, ..stream("cam") };
     told.tell(&server, &[with(Some(Flush::Low))], &[]);
-    let mut publisher = server.publish(&key("cam", 1));
-    publisher.send(head());
+    let mut publisher = server.encoder(&key("cam", 1));
     let (low, _) = flushes(&server, &mut publisher, 0..40);
     assert!(low >= 40, "each frame at once: {low}");
     told.tell(&server, &[with(Some(Flush::Dense))], &[]);
@@ -222,8 +219,7 @@ fn live_state_of_a_stream_wherever_its_viewers_are() {
             assert_eq!(look(&server, "cam"), None);
         }
         assert_eq!(ask(server.engine().remote().on_air()).unwrap(), []);
-        let mut publisher = server.publish("cam");
-        publisher.send(head());
+        let mut publisher = server.encoder("cam");
         publisher.send_live(0..100);
         let mut viewers: Vec<Flv> = (0..6).map(|_| server.flv("cam")).collect();
         let mut player = server.play("cam");
@@ -287,8 +283,7 @@ fn a_publisher_that_is_kicked_is_told_and_its_viewers_wait() {
     for io in BOTH {
         let server = Server::start(config(io, 2));
         let remote = server.engine().remote();
-        let mut publisher = server.publish("cam");
-        publisher.send(head());
+        let mut publisher = server.encoder("cam");
         publisher.send_live(0..40);
         let mut viewer = server.flv("cam");
         viewer.until_frame(39);
@@ -297,8 +292,7 @@ fn a_publisher_that_is_kicked_is_told_and_its_viewers_wait() {
         publisher.until("the end", |rtmp| rtmp.closed);
         let told = format!("{:?}", publisher.events);
         assert!(told.contains("the operator has ended this session"), "{told}");
-        let mut next = server.publish("cam");
-        next.send(head());
+        let mut next = server.encoder("cam");
         next.send_live(40..60);
         viewer.until_frame(59);
         let session = look(&server, "cam").unwrap().publisher.unwrap().session;
@@ -314,8 +308,7 @@ fn viewers_that_are_kicked_are_gone_and_the_publisher_stays() {
     for io in BOTH {
         let server = Server::start(config(io, 2));
         let remote = server.engine().remote();
-        let mut publisher = server.publish("cam");
-        publisher.send(head());
+        let mut publisher = server.encoder("cam");
         publisher.send_live(0..40);
         let mut viewers: Vec<Flv> = (0..4).map(|_| server.flv("cam")).collect();
         let mut player = server.play("cam");
@@ -458,8 +451,7 @@ fn case_15_a_duplicate_publish_that_is_refused_fires_no_publish_event() {
     for io in BOTH {
         let server = Server::start(config(io, 2));
         let mut events = server.engine().remote().events().unwrap();
-        let mut publisher = server.publish("cam");
-        publisher.send(head());
+        let publisher = server.encoder("cam");
         let on_air = publisher.go_on(0);
         for _ in 0..5 {
             let (code, _) = Rtmp::connect(server.at.rtmp, "cam", ClientRole::Publish).refused();

@@ -126,8 +126,7 @@ fn viewers_wait_too() {
 fn case_16_an_answer_that_never_comes_ends_in_busy_and_stops_nobody() {
     for io in BOTH {
         let server = Server::start(config(io, 1));
-        let mut other = server.publish("other");
-        other.send(head());
+        let mut other = server.encoder("other");
         other.send([frame(0)]);
         let mut viewer = server.flv("other");
         let mut stuck = Rtmp::connect(server.at.rtmp, "wait", ClientRole::Publish);
@@ -161,8 +160,7 @@ fn case_16_an_answer_that_never_comes_ends_in_busy_and_stops_nobody() {
 fn a_step_that_panics_ends_one_session() {
     for io in BOTH {
         let server = Server::start(config(io, 1));
-        let mut other = server.publish("other");
-        other.send(head());
+        let mut other = server.encoder("other");
         other.send((0..20).map(frame));
         let mut viewer = server.flv("other");
         let mut publisher = Rtmp::connect(server.at.rtmp, "boom", ClientRole::Publish);

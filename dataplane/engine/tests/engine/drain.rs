@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use millstream_engine::config::IoChoice;
 use millstream_proto::rtmp::ClientEvent;
 
-use crate::harness::{Answer, BOTH, SOON, Server, config, connect, eventually, frame, head, read_for};
+use crate::harness::{Answer, BOTH, SOON, Server, config, connect, eventually, frame, read_for};
 
 const DRAIN: Duration = Duration::from_millis(1_500);
 
@@ -16,8 +16,7 @@ fn everybody_is_told() {
         let mut config = config(io, 2);
         config.drain = DRAIN;
         let server = Server::start(config);
-        let mut publisher = server.publish("live");
-        publisher.send(head());
+        let mut publisher = server.encoder("live");
         publisher.send((0..20).map(frame));
         let mut viewers: Vec<_> = (0..4).map(|_| server.flv("live")).collect();
         let mut players: Vec<_> = (0..4).map(|_| server.play("live")).collect();
@@ -88,8 +87,7 @@ fn who_does_not_listen_is_left_behind() {
         let mut config = config(io, 1);
         config.drain = Duration::from_millis(300);
         let server = Server::start(config);
-        let mut publisher = server.publish("live");
-        publisher.send(head());
+        let mut publisher = server.encoder("live");
         publisher.send((0..20).map(frame));
         let stalled = (server.flv("live"), server.play("live"));
         let sending = std::thread::spawn(move || {

@@ -72,8 +72,7 @@ fn case_56_paths_of_other_servers_lead_to_their_stream() {
     config.play_paths = vec![Pattern::new("/live/{id}.flv").unwrap()];
     let server = Server::start(config);
     for name in ["my cam.1", "my%20cam.1?pass=100%", "straße"] {
-        let mut publisher = server.publish(name);
-        publisher.send(head());
+        let mut publisher = server.encoder(name);
         publisher.send((0..210).map(frame));
         let mut own = server.flv("cam");
         own.until_frame(209);
@@ -94,8 +93,7 @@ fn case_56_paths_of_other_servers_lead_to_their_stream() {
         publisher.finish();
     }
     // A stream's own address is its own, whatever another one's paths say.
-    let mut publisher = server.publish("other");
-    publisher.send(head());
+    let mut publisher = server.encoder("other");
     publisher.send((0..210).map(frame));
     server.flv("other").until_frame(209);
     publisher.finish();

@@ -5,12 +5,8 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use millstream_engine::config::{Config, GrantConfig, IoChoice, Limits};
-use millstream_engine::directory::Directory;
-use millstream_engine::output::Formats;
+use millstream_engine::config::{Config, IoChoice};
 use millstream_engine::{Addresses, Engine};
-use millstream_hub::config::{HlsConfig, StreamConfig};
-use millstream_policy::signed::Apps;
 use millstream_policy::{Chain, DecisionContext, Grant, Policy, Request, Stance, Step, shared};
 use millstream_proto::flv;
 use millstream_proto::id::Id;
@@ -33,32 +29,10 @@ pub(crate) fn config(io: IoChoice, shards: usize) -> Config {
     Config {
         shards,
         io,
-        rtmp: any,
-        http: any,
         control: Some(any),
-        more_metrics: None,
-        tls: None,
         drain: Duration::from_millis(100),
-        proxy_protocol_from: Vec::new(),
-        http_proxy_protocol_from: Vec::new(),
-        trusted_proxies: Vec::new(),
-        play_paths: Vec::new(),
-        formats: Formats::default(),
-        subscribers: millstream_engine::subscribers::Subscribers::default(),
-        relay_seed: 0,
-        renditions: millstream_engine::renditions::RenditionConfig::none(),
-        nodes: millstream_engine::nodes::NodeConfig::default(),
-        recorded: millstream_engine::recorded::RecordedConfig::default(),
-        apps: Apps::default(),
-        handshake_timeout: Duration::from_secs(5),
-        grants: GrantConfig::default(),
-        header_timeout: Duration::from_secs(5),
         chunk_size: 60_000,
-        stream: StreamConfig::default(),
-        slates: millstream_engine::slates::Slates::default(),
-        hls: HlsConfig::default(),
-        directory: Directory::default(),
-        limits: Limits::default(),
+        ..Config::at(any, any)
     }
 }
 
@@ -163,6 +137,13 @@ impl Server {
     pub(crate) fn publish(&self, stream: &str) -> Rtmp {
         let mut rtmp = Rtmp::connect(self.at.rtmp, stream, ClientRole::Publish);
         rtmp.ready();
+        rtmp
+    }
+
+    /// A publisher that has sent its codec configurations.
+    pub(crate) fn encoder(&self, stream: &str) -> Rtmp {
+        let mut rtmp = self.publish(stream);
+        rtmp.send(head());
         rtmp
     }
 

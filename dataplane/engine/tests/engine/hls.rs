@@ -9,9 +9,7 @@ use millstream_engine::directory::Directory;
 use millstream_hub::config::{FlushPolicy, StreamConfig};
 use millstream_policy::{Denial, Step, Why};
 
-use crate::harness::{
-    Answer, BOTH, Rtmp, SOON, Server, config, connect, contains, eventually, frame, head, read_until,
-};
+use crate::harness::{Answer, BOTH, Rtmp, SOON, Server, config, connect, contains, eventually, frame, read_until};
 
 /// Frames that are one segment of two seconds.
 const SEGMENT: u32 = 100;
@@ -25,8 +23,7 @@ fn settings(io: IoChoice, shards: usize) -> Config {
 /// Publishes, and waits until all of it has arrived.
 fn published(server: &Server, stream: &str, frames: u32) -> Rtmp {
     let before = arrived(server);
-    let mut publisher = server.publish(stream);
-    publisher.send(head());
+    let mut publisher = server.encoder(stream);
     publisher.send((0..frames).map(frame));
     eventually("all frames arrive", || arrived(server) == before + u64::from(frames));
     publisher

@@ -1,7 +1,7 @@
 //! HTTP itself: pipelines, bodies, HEAD, what is refused.
 use std::io::Write;
 
-use crate::harness::{Answer, BOTH, SOON, Server, config, connect, contains, frame, head, read_for, read_until};
+use crate::harness::{Answer, BOTH, SOON, Server, config, connect, contains, frame, read_for, read_until};
 
 fn talk(server: &Server, said: &[u8]) -> String {
     let mut socket = connect(server.at.http);
@@ -71,8 +71,7 @@ fn what_is_refused_is_told_and_closed() {
 fn the_head_of_a_stream_leaves_the_connection() {
     for io in BOTH {
         let server = Server::start(config(io, 1));
-        let mut publisher = server.publish("live");
-        publisher.send(head());
+        let mut publisher = server.encoder("live");
         publisher.send((0..20).map(frame));
         let mut socket = connect(server.at.http);
         socket.write_all(b"HEAD /live/live.flv HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();

@@ -43,8 +43,7 @@ fn open_http2(secure: &Secure) -> TlsStream {
 
 /// A publisher of a stream, with a first GOP.
 fn on_air(secure: &Secure, stream: &str) -> Rtmp {
-    let mut publisher = secure.server.publish(stream);
-    publisher.send(head());
+    let mut publisher = secure.server.encoder(stream);
     publisher.send_live(0..25);
     publisher
 }

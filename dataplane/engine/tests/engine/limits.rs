@@ -52,8 +52,7 @@ fn handshakes_of_the_process() {
             assert!(!rtmp.closed);
             pending.push(rtmp);
         }
-        let mut publisher = server.publish("live");
-        publisher.send(head());
+        let mut publisher = server.encoder("live");
         publisher.send((0..20).map(frame));
         server.flv("live").until_frame(19);
     }
@@ -78,8 +77,7 @@ fn places_run_out_for_publishers_first() {
             let server = Server::start(config);
             let open = || server.metric("millstream_connections", "");
             let refused = |reason: &str| server.metric("millstream_refused_total", &format!("\"{reason}\""));
-            let mut publisher = server.publish("live");
-            publisher.send(head());
+            let mut publisher = server.encoder("live");
             publisher.send((0..20).map(frame));
             let mut viewer = server.flv("live");
             viewer.until_frame(19);
@@ -109,8 +107,7 @@ fn places_run_out_for_publishers_first() {
             eventually("it has gone", || open() == 37);
             crowd.push(connect(server.at.http));
             eventually("it is there", || open() == 38);
-            let mut publisher = server.publish("live");
-            publisher.send(head());
+            let mut publisher = server.encoder("live");
             publisher.send((20..40).map(frame));
             late.until_frame(39);
             crowd.push(connect(server.at.http));
@@ -138,8 +135,7 @@ fn idle_connections_give_way() {
         socket
     };
     let mut idle: Vec<_> = (0..60).map(|_| ask()).collect();
-    let mut publisher = server.publish("live");
-    publisher.send(head());
+    let mut publisher = server.encoder("live");
     publisher.send((0..20).map(frame));
     server.flv("live").until_frame(19);
     assert!(read_for(&mut idle[0], SOON).1, "the oldest has gone");
@@ -201,8 +197,7 @@ fn resident_bytes() -> usize {
 fn when_memory_runs_out_new_streams_are_refused_first_and_then_new_viewers() {
     const MOST: usize = 512 << 20;
     let server = limited(IoChoice::Auto, |config| config.limits.memory = Some(MOST as u64));
-    let mut publisher = server.publish("live");
-    publisher.send(head());
+    let mut publisher = server.encoder("live");
     publisher.send((0..20).map(frame));
     let mut viewer = server.flv("live");
     viewer.until_frame(19);
@@ -252,8 +247,7 @@ fn a_silent_http_connection_is_closed_and_an_idle_one_is_kept() {
 fn a_flood_starves_nobody() {
     for io in BOTH {
         let server = limited(io, |config| config.header_timeout = Duration::from_secs(1));
-        let mut other = server.publish("other");
-        other.send(head());
+        let mut other = server.encoder("other");
         let mut viewer = server.flv("other");
         let mut flood = server.publish("flood");
         let (stop, stopped) = std::sync::mpsc::channel::<()>();

@@ -15,7 +15,7 @@ use millstream_hub::stream_message::StreamMessage;
 use millstream_hub::wire::{MessageReader, MessageWriter, WireClock};
 use millstream_proto::id::Id;
 
-use crate::harness::{Answer, BOTH, Server, assert_same, config, eventually, frame, head};
+use crate::harness::{Answer, BOTH, Server, assert_same, config, eventually, frame};
 
 /// The other node, by the number that each of the two has for it.
 const OTHER: NodeNumber = NodeNumber(1);
@@ -124,8 +124,7 @@ fn viewers_of_another_node_get_the_same() {
     for io in BOTH {
         let [first, second] = two_nodes(io);
         for (stream, owner, other) in [("apple", &first, &second), ("berry", &second, &first)] {
-            let mut publisher = owner.publish(stream);
-            publisher.send(head());
+            let mut publisher = owner.encoder(stream);
             publisher.send((0..30).map(frame));
             let mut viewers: Vec<_> = [owner, other, other, other].iter().map(|node| node.flv(stream)).collect();
             let mut player = other.play(stream);
@@ -152,8 +151,7 @@ fn body(answer: &Answer) -> &[u8] {
 #[test]
 fn playlists_and_files_of_another_node_are_the_same() {
     let [first, second] = two_nodes(IoChoice::Auto);
-    let mut publisher = second.publish("berry");
-    publisher.send(head());
+    let mut publisher = second.encoder("berry");
     publisher.send((0..200).map(frame));
     let get = |node: &Server, path: &str| Answer::get(node.engine().addresses().http, path);
     let playlist = "/berry/video.m3u8";

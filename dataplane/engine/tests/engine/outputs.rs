@@ -9,7 +9,7 @@ use millstream_hub::package::block::{Block, Format, Framing};
 use millstream_proto::media::{TagKind, Track};
 use millstream_proto::output::Output;
 
-use crate::harness::{Answer, SOON, Server, config, connect, contains, eventually, frame, head, number, read_until};
+use crate::harness::{Answer, SOON, Server, config, connect, contains, eventually, frame, number, read_until};
 
 static ADTS_OUTPUT: Output = Output { name: "adts", files: &["live.aac"], extension: "aac", packaged: false };
 
@@ -85,8 +85,7 @@ fn a_format_of_blocks_is_a_row_of_the_table() {
     let config = config(IoChoice::Auto, 1);
     let formats = config.formats.clone().with(&ADTS).with(&PLS);
     let server = Server::start(millstream_engine::config::Config { formats, ..config });
-    let mut publisher = server.publish("live");
-    publisher.send(head());
+    let mut publisher = server.encoder("live");
     publisher.send((0..30).map(frame));
     let viewers: Vec<_> = (0..2)
         .map(|n| {
@@ -122,8 +121,7 @@ fn a_format_of_the_window_is_a_row_of_the_table() {
     let formats = config.formats.clone().with(&PLS);
     let server = Server::start(millstream_engine::config::Config { formats, ..config });
     for stream in ["one", "two", "three"] {
-        let mut publisher = server.publish(stream);
-        publisher.send(head());
+        let mut publisher = server.encoder(stream);
         let mut asked = connect(server.at.http);
         asked.write_all(format!("GET /{stream}/live.pls HTTP/1.1\r\nHost: x\r\n\r\n").as_bytes()).unwrap();
         publisher.send((0..300).map(frame));

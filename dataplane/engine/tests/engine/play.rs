@@ -15,8 +15,7 @@ use crate::harness::{
 fn viewers_of_both_protocols_get_the_same() {
     for io in BOTH {
         let server = Server::start(config(io, 1));
-        let mut publisher = server.publish("live");
-        publisher.send(head());
+        let mut publisher = server.encoder("live");
         publisher.send((0..30).map(frame));
         let mut flv = server.flv("live");
         let mut flv_plain = Flv::open(server.at.http, "live", 0);
@@ -65,8 +64,7 @@ fn everything_in_one_write() {
 fn a_second_publisher_is_refused_and_told_why() {
     for io in BOTH {
         let server = Server::start(config(io, 2));
-        let mut publisher = server.publish("mine");
-        publisher.send(head());
+        let mut publisher = server.encoder("mine");
         publisher.send((0..10).map(frame));
         let _on_air = publisher.go_on(10);
         for _ in 0..4 {
@@ -116,15 +114,13 @@ fn a_refusal_arrives_though_media_was_sent_ahead() {
 #[test]
 fn case_13_a_silent_publisher_gives_way_within_a_second() {
     let server = Server::start(config(IoChoice::Auto, 2));
-    let mut dead = server.publish("mine");
-    dead.send(head());
+    let mut dead = server.encoder("mine");
     dead.send((0..20).map(frame));
     let mut flv = server.flv("mine");
     flv.until_frame(19);
     // It is back before the silence tells: the answer waits for that, and no longer.
     let came_back = Instant::now();
-    let mut publisher = server.publish("mine");
-    publisher.send(head());
+    let mut publisher = server.encoder("mine");
     publisher.send((40..80).map(frame));
     flv.until_frame(79);
     assert!(came_back.elapsed() < Duration::from_secs(3), "{:?}", came_back.elapsed());
@@ -141,14 +137,12 @@ fn where_so_configured_the_newer_publisher_replaces_the_one_on_air() {
     let mut config = config(IoChoice::Auto, 2);
     config.stream.takeover = Takeover::Replace;
     let server = Server::start(config);
-    let mut first = server.publish("mine");
-    first.send(head());
+    let mut first = server.encoder("mine");
     first.send((0..20).map(frame));
     let mut flv = server.flv("mine");
     flv.until_frame(19);
     let first = first.go_on(20);
-    let mut second = server.publish("mine");
-    second.send(head());
+    let mut second = server.encoder("mine");
     second.send((40..80).map(frame));
     flv.until_frame(79);
     eventually("the first one is sent away", || first.is_over());
@@ -160,8 +154,7 @@ fn where_so_configured_the_newer_publisher_replaces_the_one_on_air() {
 fn case_14_stop_and_start_within_100_ms() {
     for io in BOTH {
         let server = Server::start(config(io, 2));
-        let mut publisher = server.publish("mine");
-        publisher.send(head());
+        let mut publisher = server.encoder("mine");
         publisher.send((0..20).map(frame));
         let mut flv = server.flv("mine");
         for round in 1..8 {
@@ -182,8 +175,7 @@ fn viewers_end_when_the_publisher_does_not_return() {
         let mut config = config(io, 2);
         config.stream.publisher_wait = Duration::from_millis(500);
         let server = Server::start(config);
-        let mut publisher = server.publish("short");
-        publisher.send(head());
+        let mut publisher = server.encoder("short");
         publisher.send((0..20).map(frame));
         let mut viewers: Vec<_> = (0..6).map(|_| server.flv("short")).collect();
         let mut rtmp = server.play("short");

@@ -6,7 +6,7 @@ use millstream_engine::config::{Config, IoChoice};
 use millstream_hub::config::{FlushPolicy, StreamConfig};
 
 use crate::admin::ask;
-use crate::harness::{BOTH, Rtmp, SOON, Server, config, connect, eventually, frame, head, read_for, read_until};
+use crate::harness::{BOTH, Rtmp, SOON, Server, config, connect, eventually, frame, read_for, read_until};
 
 /// Frames that are one segment of two seconds.
 const SEGMENT: u32 = 100;
@@ -17,8 +17,7 @@ fn settings(io: IoChoice, shards: usize) -> Config {
 }
 
 fn published(server: &Server, frames: u32) -> Rtmp {
-    let mut publisher = server.publish("live");
-    publisher.send(head());
+    let mut publisher = server.encoder("live");
     publisher.send((0..frames).map(frame));
     let arrived =
         || server.metric("millstream_video_frames_total", "") + server.metric("millstream_audio_frames_total", "");

@@ -20,7 +20,7 @@ use millstream_proto::rtmp::ClientRole;
 use millstream_proto::sign::MasterKey;
 use millstream_proto::sign::grant::GrantKeys;
 
-use crate::harness::{Answer, Flv, Rtmp, SOON, Server, config, connect, eventually, frame, head};
+use crate::harness::{Answer, Flv, Rtmp, SOON, Server, config, connect, eventually, frame};
 
 /// Waits for a future of the engine's handle, on this thread.
 fn wait<T>(future: impl Future<Output = T>) -> T {
@@ -73,8 +73,7 @@ fn a_step_is_made_once_for_each_shard_and_need_not_be_shared() {
 fn the_chain_is_replaced_while_the_server_runs_and_who_is_admitted_stays() {
     let open = || Chain::new(vec![shared(Open)], vec![shared(Open)]);
     let server = Server::start_with(config(IoChoice::Auto, 2), open());
-    let mut publisher = server.publish("live");
-    publisher.send(head());
+    let mut publisher = server.encoder("live");
     publisher.send((0..30).map(frame));
     let mut viewer = server.flv("live");
     let none = Chain::new(vec![shared(Open)], vec![Arc::new(|_| Rc::new(CountsDown(Rc::default())))]);
@@ -150,8 +149,7 @@ fn a_grant_goes_with_the_session_and_with_the_files_of_hls_and_dash() {
     const VALID: Duration = Duration::from_secs(4);
     let grants = || shared(Grants(VALID));
     let server = Server::start_with(config(IoChoice::Auto, 2), Chain::new(vec![grants()], vec![grants()]));
-    let mut publisher = server.publish("live");
-    publisher.send(head());
+    let mut publisher = server.encoder("live");
     publisher.send((0..300).map(frame));
     let _on_air = publisher.go_on(300);
     let (mut flv, mut rtmp) = (server.flv("live"), server.play("live"));
@@ -222,8 +220,7 @@ fn a_publisher_gets_another_stream_than_it_named_and_labels_that_are_told() {
     let mut events = remote.events().unwrap();
     // Several names: some are of the other shard than the stream. The newest one takes the place over.
     for named in ["a", "b", "c", "live"] {
-        let mut publisher = server.publish(named);
-        publisher.send(head());
+        let mut publisher = server.encoder(named);
         publisher.send((0..30).map(frame));
         let event = wait(events.next()).unwrap();
         assert!(event.stream == "live" && matches!(event.what, What::Publish { .. }), "{event:?}");
@@ -291,8 +288,7 @@ fn running_sessions_are_asked_about_again_and_what_they_hold_is_given_back() {
     let book = Arc::new(Book::default());
     let asks = || shared(AsksAgain(Arc::clone(&book)));
     let server = Server::start_with(config(IoChoice::Auto, 2), Chain::new(vec![asks()], vec![asks()]));
-    let mut publisher = server.publish("live");
-    publisher.send(head());
+    let mut publisher = server.encoder("live");
     publisher.send((0..30).map(frame));
     let on_air = publisher.go_on(30);
     let (mut flv, mut rtmp) = (server.flv("live"), server.play("live"));

@@ -171,8 +171,7 @@ fn behind(networks: &[&str], change: impl FnOnce(&mut Config)) -> (Server, Rtmp)
     config.trusted_proxies = networks.iter().map(|network| network.parse().unwrap()).collect();
     change(&mut config);
     let server = Server::start(config);
-    let mut publisher = server.publish("live");
-    publisher.send(head());
+    let mut publisher = server.encoder("live");
     publisher.send((0..20).map(frame));
     server.asked_by.recv_timeout(SOON).unwrap();
     (server, publisher)

@@ -23,8 +23,7 @@ fn viewers_on_both(server: &Server, stream: &str) -> Vec<Flv> {
 fn viewers_on_both_shards_get_the_same() {
     for io in BOTH {
         let server = Server::start(config(io, 2));
-        let mut publisher = server.publish("live");
-        publisher.send(head());
+        let mut publisher = server.encoder("live");
         publisher.send((0..30).map(frame));
         let mut viewers = viewers_on_both(&server, "live");
         let mut players: Vec<_> = (0..4).map(|_| server.play("live")).collect();
@@ -49,8 +48,7 @@ fn viewers_on_both_shards_get_the_same() {
 fn a_return_on_another_shard_is_handed_to_the_owner() {
     for io in BOTH {
         let server = Server::start(config(io, 2));
-        let mut publisher = server.publish("wanderer");
-        publisher.send(head());
+        let mut publisher = server.encoder("wanderer");
         publisher.send((0..20).map(frame));
         let mut viewers = viewers_on_both(&server, "wanderer");
         let (mut round, mut right_after_wrong) = (0, false);
@@ -81,8 +79,7 @@ fn many_streams_at_once() {
     let mut streams: Vec<_> = (0..16)
         .map(|n| {
             let stream = format!("many-{n}");
-            let mut publisher = server.publish(&stream);
-            publisher.send(head());
+            let mut publisher = server.encoder(&stream);
             publisher.send((0..20).map(frame));
             (publisher, server.flv(&stream), server.play(&stream))
         })

@@ -18,7 +18,7 @@ use millstream_proto::id::Id;
 use millstream_proto::media::Track;
 
 use crate::admin::{Told, ask};
-use crate::harness::{Server, config, eventually, frame, head};
+use crate::harness::{Server, config, eventually, frame};
 
 #[derive(Default)]
 struct Recording {
@@ -90,8 +90,7 @@ fn subscribers_get_closed_segments_without_a_viewer_and_a_slow_one_is_told_its_l
         ..config(IoChoice::Auto, 2)
     };
     let server = Server::start(config);
-    let mut publisher = server.publish("live");
-    publisher.send(head());
+    let mut publisher = server.encoder("live");
     // A minute of the stream, in pieces that the log can hold.
     let recorded = |recording: &Mutex<Recording>| recording.lock().unwrap().segments.len();
     for piece in 0..60 {
@@ -179,8 +178,7 @@ fn a_subscriber_of_blocks_gets_the_log_and_makes_nobody_cut_it() {
         ..config(IoChoice::Auto, 1)
     };
     let server = Server::start(config);
-    let mut publisher = server.publish("live");
-    publisher.send(head());
+    let mut publisher = server.encoder("live");
     publisher.send_live(0..100);
     publisher.finish();
     eventually("the end", || blocks.lock().unwrap().ended);
@@ -232,8 +230,7 @@ fn a_stream_on_air_is_offered_again_when_it_is_to_be_recorded_and_when_it_is_not
     };
     let other = SubscriberMaker::new(make, |before, after| before.relays != after.relays);
     let server = Server::start(Config { subscribers: Subscribers::new([maker, other]), ..config(IoChoice::Auto, 2) });
-    let mut publisher = server.publish("live");
-    publisher.send(head());
+    let mut publisher = server.encoder("live");
     publisher.send_live(0..50);
     let mut told = Told::nothing();
     let mut tell = |on_demand: bool, flush| {
@@ -296,8 +293,7 @@ fn a_publishers_grant_and_then_an_order_decide_whether_a_stream_is_recorded() {
         ("kept", "false", false),
         ("kept", "true", true),
     ] {
-        let mut publisher = server.publish(&format!("{stream}?record={record}"));
-        publisher.send(head());
+        let mut publisher = server.encoder(&format!("{stream}?record={record}"));
         publisher.send((0..20).map(frame));
         eventually("it is as granted", || {
             let (made, over) = count();
@@ -311,8 +307,7 @@ fn a_publishers_grant_and_then_an_order_decide_whether_a_stream_is_recorded() {
     assert!(made >= 2 && made == over, "{made} {over}");
     // An order goes before the grant, for as long as the stream lasts.
     let on_air = {
-        let mut publisher = server.publish("other?record=false");
-        publisher.send(head());
+        let publisher = server.encoder("other?record=false");
         publisher.go_on(0)
     };
     let (remote, other) = (server.engine().remote(), Id::new("other").unwrap());

@@ -213,8 +213,7 @@ fn another_certificate_is_for_who_comes_from_now_on() {
         let secure = Secure::start(io, 2, |_| {});
         let server = &secure.server;
         let before = secure.through(secure.https());
-        let mut publisher = server.publish("cam");
-        publisher.send(head());
+        let mut publisher = server.encoder("cam");
         publisher.send_live(0..5);
         let mut viewer = Flv::open(before, "cam", 1);
         let other = certified(&secure.tickets);
@@ -289,8 +288,7 @@ fn half_handshakes_are_limited_as_other_connections_are_and_harm_nobody() {
     for io in BOTH {
         let secure = Secure::start(io, 1, |config| config.limits.handshakes = 16);
         let server = &secure.server;
-        let mut publisher = server.publish("cam");
-        publisher.send(head());
+        let mut publisher = server.encoder("cam");
         publisher.send_live(0..5);
         let mut viewer = Flv::open(secure.through(secure.https()), "cam", 1);
         // Each says hello, which costs the server a signature, and never finishes.
@@ -318,8 +316,7 @@ fn a_viewer_that_stops_reading_goes_on_with_whole_records() {
     for io in BOTH {
         let secure = Secure::start(io, 1, |_| {});
         let server = &secure.server;
-        let mut publisher = server.publish("cam");
-        publisher.send(head());
+        let mut publisher = server.encoder("cam");
         publisher.send_live(0..5);
         let mut tls = open(&secure.client, connect(secure.https()));
         tls.write_all(b"GET /cam/live.flv HTTP/1.0\r\n\r\n").unwrap();
@@ -433,8 +430,7 @@ fn hostile_and_cut_records_end_their_connection_alone_and_a_half_close_gets_its_
     for io in BOTH {
         let secure = Secure::start(io, 1, |_| {});
         let server = &secure.server;
-        let mut publisher = server.publish("cam");
-        publisher.send(head());
+        let mut publisher = server.encoder("cam");
         publisher.send_live(0..5);
         let mut viewer = Flv::open(secure.through(secure.https()), "cam", 1);
         // As one of the session, or, where it came with the end of the handshake, of that.

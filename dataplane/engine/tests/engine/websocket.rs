@@ -6,7 +6,7 @@ use std::time::Instant;
 use millstream_proto::flv;
 
 use crate::harness::{
-    BOTH, Flv, SOON, Server, Tag, assert_same, config, connect, contains, eventually, frame, head, number, read_for,
+    BOTH, Flv, SOON, Server, Tag, assert_same, config, connect, contains, eventually, frame, number, read_for,
     read_until,
 };
 
@@ -131,8 +131,7 @@ fn case_35_flv_over_websocket_is_what_http_flv_viewers_get() {
     for io in BOTH {
         for shards in [1, 2] {
             let server = Server::start(config(io, shards));
-            let mut publisher = server.publish("live");
-            publisher.send(head());
+            let mut publisher = server.encoder("live");
             publisher.send((0..30).map(frame));
             let mut viewers: Vec<_> = (0..8).map(|_| Viewer::open(&server, "/live/live.flv")).collect();
             let mut other = Flv::open(server.at.http, "live", 1);
@@ -166,8 +165,7 @@ fn case_35_flv_over_websocket_is_what_http_flv_viewers_get() {
 fn case_35_pings_are_answered_and_goodbyes_returned() {
     for io in BOTH {
         let server = Server::start(config(io, 1));
-        let mut publisher = server.publish("live");
-        publisher.send(head());
+        let mut publisher = server.encoder("live");
         publisher.send((0..30).map(frame));
         // A viewer that says something with its request, and data that is thrown away.
         let mut viewer = Viewer::open_with(&server, "/live/live.flv", &said(0x89, b"early"));
@@ -194,8 +192,7 @@ fn case_35_pings_are_answered_and_goodbyes_returned() {
 fn case_35_what_breaks_the_rules_of_websocket_is_closed_with_a_code() {
     for io in BOTH {
         let server = Server::start(config(io, 1));
-        let mut publisher = server.publish("live");
-        publisher.send(head());
+        let mut publisher = server.encoder("live");
         publisher.send((0..30).map(frame));
         let too_big = [&[0x82, 0xFF][..], &(1_u64 << 40).to_be_bytes(), &[0; 4]].concat();
         for (bytes, code, words) in [
@@ -228,8 +225,7 @@ fn case_35_what_breaks_the_rules_of_websocket_is_closed_with_a_code() {
 fn case_35_an_upgrade_is_refused_before_it_with_an_ordinary_status() {
     for io in BOTH {
         let server = Server::start(config(io, 1));
-        let mut publisher = server.publish("live");
-        publisher.send(head());
+        let mut publisher = server.encoder("live");
         publisher.send((0..30).map(frame));
         let ask = |path: &str, more: &str, enough: &str| {
             let mut socket = connect(server.at.http);

@@ -49,7 +49,7 @@ pub struct Header {
 }
 
 /// The beginning of a segment.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Opened {
     /// Media sequence number: one more than that of the segment before.
     pub msn: u64,

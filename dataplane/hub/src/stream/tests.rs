@@ -1,7 +1,9 @@
 //! The publisher's place, what becomes of its frames, and when they go out. Beside [`super`]; the fixture is [`crate::fixture`]'s.
 use millstream_proto::media::Codec;
 
+use super::gather::BLOCK_BYTES_MAX;
 use super::*;
+use crate::config::Takeover;
 use crate::fixture::*;
 use crate::package::block::Format;
 use crate::viewer::{CloseReason, Fill, Start};

@@ -7,7 +7,7 @@ use millstream_api::chain::{ChainStep, Explained, Explaining, ShowChain, StepAns
 use millstream_control_protocol::state::Stream;
 use millstream_engine::directory::Directory;
 use millstream_policy::records::Records;
-use millstream_policy::{Action, Chain, DecisionContext, Denial, Request, Step, Why};
+use millstream_policy::{Action, Chain, DecisionContext, Denial, Request, Step};
 use serde_json::{Map, Value};
 
 use crate::hook_host::{BoundHook, HookHost};
@@ -221,7 +221,7 @@ fn explained(shown: &[ShownStep], answers: Vec<Option<(Step, String)>>, call: bo
             None => ("not_called", "it asks a back end; ask with \"call\": true".to_owned(), None, None),
             Some((Step::Abstain, why)) => ("next", why, None, None),
             Some((Step::Allow(grant), _)) => ("allow", format!("{name} admits it"), None, grant.valid_for),
-            Some((Step::Deny(denial), why)) => ("deny", refusal(&denial, &why), Some(label(denial.why)), None),
+            Some((Step::Deny(denial), why)) => ("deny", refusal(&denial, &why), Some(denial.why.label()), None),
             Some((Step::Pending, why)) => ("not_called", why, None, None),
         };
         let decides = is_open && word != "next";
@@ -250,17 +250,5 @@ fn refusal(denial: &Denial, why: &str) -> String {
         Some(location) => format!("{}: {location}", denial.reason),
         None if denial.undecided && !why.is_empty() => format!("{} ({why})", denial.reason),
         None => denial.reason.clone(),
-    }
-}
-
-const fn label(why: Why) -> &'static str {
-    match why {
-        Why::Unauthenticated => "unauthenticated",
-        Why::Expired => "expired",
-        Why::Forbidden => "forbidden",
-        Why::NotFound => "not_found",
-        Why::Payment => "payment",
-        Why::Region => "region",
-        _ => "busy",
     }
 }

@@ -82,29 +82,9 @@ fn token(claims: &Value) -> String {
 }
 
 fn request(query: &str) -> Request {
-    let client = Client {
-        session: 1,
-        address: "192.0.2.1:5000".parse().unwrap(),
-        protocol: "hls",
-        secure: false,
-        user_agent: String::new(),
-        referer: String::new(),
-        viewer: None,
-        bearer: None,
-        tc_url: Secret::default(),
-    };
+    let client = Client::new(1, "192.0.2.1:5000".parse().unwrap(), "hls");
     let id = |text| Id::new(text).unwrap();
-    let params = Params::parse(query).unwrap();
-    Request {
-        action: Action::Play,
-        app: id("live"),
-        name: id("lobby"),
-        path: None,
-        params,
-        client,
-        recheck: false,
-        labels: None,
-    }
+    Request::new(Action::Play, (id("live"), id("lobby")), Params::parse(query).unwrap(), client)
 }
 
 fn decide(rules: Jwt, request: &Request) -> Step {

@@ -50,15 +50,12 @@ impl Fixture {
     fn open(&mut self, track: Track, msn: u64, discontinuities: u64, header: u32, date_unix_ms: u64) {
         let opened = Opened {
             msn,
-            discontinuity: false,
             discontinuities,
-            run_start_ms: 0,
-            run_zero_unix_ms: 0,
             header,
             // The stream is not new.
             start: date_unix_ms.saturating_sub(START_MS) + STREAM_MS,
-            start_us: 0,
             date_unix_ms,
+            ..Opened::default()
         };
         let (codec, shape) = match track {
             Track::Video => ("avc1.64001f", Shape::Video { width: 1_280, height: 720 }),

@@ -75,14 +75,11 @@ fn window(segment_bytes: usize) -> Window {
 fn segment(window: &mut Window, msn: u64, bytes: usize) {
     let opened = Opened {
         msn,
-        discontinuity: false,
-        discontinuities: 0,
-        run_start_ms: 0,
-        run_zero_unix_ms: 0,
         header: 1,
         start: msn * 2_000,
         start_us: msn * 2_000_000,
         date_unix_ms: ZERO_UNIX_MS + msn * 2_000,
+        ..Opened::default()
     };
     window.apply(Change::Opened(Track::Audio, opened));
     for number in 0..5 {

@@ -47,12 +47,9 @@ fn tell(shift: &mut Shift, told: &Told) {
         msn: told.msn,
         discontinuity: told.discontinuity,
         discontinuities: told.discontinuities,
-        run_start_ms: 0,
-        run_zero_unix_ms: 0,
         header: told.header,
-        start: 0,
-        start_us: 0,
         date_unix_ms: told.date_unix_ms,
+        ..Opened::default()
     };
     shift.opened(Track::Video, &opened, Some(&header(told.header)));
     let recording = RecordingName::new(UNIX_MS, "s").expect("a name");

@@ -277,20 +277,7 @@ impl Bench {
     }
 
     pub(crate) fn open(&mut self, track: Track, msn: u64, discontinuities: u64, header: u32, date_unix_ms: u64) {
-        self.tell(Change::Opened(
-            track,
-            Opened {
-                msn,
-                discontinuity: false,
-                discontinuities,
-                run_start_ms: 0,
-                run_zero_unix_ms: 0,
-                header,
-                start: 0,
-                start_us: 0,
-                date_unix_ms,
-            },
-        ));
+        self.tell(Change::Opened(track, Opened { msn, discontinuities, header, date_unix_ms, ..Opened::default() }));
     }
 
     /// A part with that in it.

@@ -37,13 +37,15 @@ impl Kernel {
             Cipher::Aes256Gcm => &AES_256_GCM,
             Cipher::Chacha20Poly1305 => &CHACHA20_POLY1305,
         };
+        let nonce = keys.nonce();
+        let (salt, iv) = nonce.split_at(4);
         Self {
             version: keys.version(),
             cipher: keys.cipher(),
             key: LessSafeKey::new(UnboundKey::new(algorithm, keys.key()).unwrap()),
-            salt: keys.salt(),
-            iv: keys.iv(),
-            nonce: keys.nonce(),
+            salt: salt.try_into().unwrap(),
+            iv: iv.try_into().unwrap(),
+            nonce,
             sequence: keys.sequence(),
             used: Vec::new(),
         }

@@ -94,15 +94,6 @@ pub enum RenditionError {
     Encode(#[from] EncodeError),
 }
 
-/// What was counted of a rendition.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct RenditionStats {
-    /// Pictures encoded.
-    pub encoded: u64,
-    /// Pictures that the rate control left out.
-    pub skipped: u64,
-}
-
 /// An encoder at work, and what it was made for.
 struct Running {
     coder: Coder,
@@ -190,7 +181,6 @@ pub struct Rendition {
     /// Tags go out.
     begun: bool,
     fps: Fps,
-    stats: RenditionStats,
     marks: Option<Arc<MarkSet>>,
     /// Those over pictures of the encoder's settings; made with the first of them.
     overlay: Option<Overlay>,
@@ -213,7 +203,6 @@ impl Rendition {
             renew: false,
             begun: false,
             fps: Fps::default(),
-            stats: RenditionStats::default(),
             marks: None,
             overlay: None,
         }
@@ -244,11 +233,6 @@ impl Rendition {
     /// Pixels across and down; 0 while the source's size is not known.
     pub fn size(&self) -> (u32, u32) {
         self.size
-    }
-
-    /// What was counted so far.
-    pub fn stats(&self) -> RenditionStats {
-        self.stats
     }
 
     /// Takes the next piece and appends the tags that it makes. After an error the rendition is of no use.
@@ -416,13 +400,11 @@ impl Rendition {
     fn give(&mut self, stamps: Option<Stamps>, encoded: &Encoded, tags: &mut Vec<Tag>) {
         let Some(stamps) = stamps else { return };
         if encoded.frame.is_empty() {
-            self.stats.skipped += 1;
             // Without its keyframe nothing of a GOP can be decoded.
             self.begun &= !stamps.keyframe;
             return;
         }
         self.failures = 0;
-        self.stats.encoded += 1;
         if encoded.idr {
             self.headers(stamps, encoded, tags);
         }

@@ -1,8 +1,8 @@
 //! Guests of each world: what is taken, what is refused and why.
-use millstream_hooks::wit::{auth, events, motion, policy};
+use millstream_hooks::wit::{auth, events, motion};
 use millstream_hooks::{Form, Hook, Refused, Settings, World};
 
-use crate::kit::{self, RUNTIME, guest, request, target};
+use crate::kit::{self, RUNTIME, guest, request, source, target};
 
 #[test]
 fn a_module_of_each_world_is_taken_and_called() {
@@ -30,26 +30,6 @@ fn a_module_of_each_world_is_taken_and_called() {
         let refused = RUNTIME.compile(&component, wrong).unwrap_err();
         assert!(matches!(refused, Refused::World { .. }), "{refused}");
         assert!(refused.to_string().contains(&format!("millstream:hooks/{world}@0.1.0")), "{refused}");
-    }
-}
-
-fn source() -> policy::Source {
-    policy::Source {
-        target: target(&[]),
-        video: "h264".into(),
-        width: 1920,
-        height: 1080,
-        fps_num: 30,
-        fps_den: 1,
-        kbps: 4000,
-        gop_ms: 2000,
-        b_frames: false,
-        audio: "aac".into(),
-        sample_rate: 48_000,
-        channels: 2,
-        viewers: 0,
-        load_percent: 10,
-        extra: vec![],
     }
 }
 

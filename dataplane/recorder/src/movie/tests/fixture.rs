@@ -209,14 +209,12 @@ impl Media {
     fn open(&mut self, track: Track, start_ms: u64, done_ms: u64) {
         let opened = Opened {
             msn: self.msn,
-            discontinuity: false,
             discontinuities: self.discontinuities,
-            run_start_ms: 0,
-            run_zero_unix_ms: 0,
             header: self.headers + u32::from(track == Track::Audio),
             start: start_ms * 90,
             start_us: start_ms * 1_000,
             date_unix_ms: self.date_ms + done_ms,
+            ..Opened::default()
         };
         let (timescale, codec) = if track == Track::Video { (90_000, "avc1.64001f") } else { (48_000, "mp4a.40.2") };
         let bytes = made::header(track == Track::Video, timescale, &self.coding).into();

@@ -3,26 +3,10 @@ use millstream_hooks::wit::policy::{Picture, Rendition, Sound, Source, VideoEnco
 use millstream_hooks::{Hook, World};
 
 use super::built;
-use crate::kit::target;
+use crate::kit;
 
 fn source(width: u32, height: u32) -> Source {
-    Source {
-        target: target(&[]),
-        video: "h264".into(),
-        width,
-        height,
-        fps_num: 30,
-        fps_den: 1,
-        kbps: 6000,
-        gop_ms: 2000,
-        b_frames: false,
-        audio: "aac".into(),
-        sample_rate: 44_100,
-        channels: 2,
-        viewers: 0,
-        load_percent: 10,
-        extra: vec![],
-    }
+    Source { width, height, kbps: 6000, sample_rate: 44_100, ..kit::source() }
 }
 
 fn ladder(config: &[(&str, &str)]) -> Hook {

@@ -7,7 +7,7 @@ use millstream_hooks::wit::{events, motion, policy};
 use millstream_hooks::{Secret, Settings, World};
 
 use super::{files, guests, sha256};
-use crate::kit::{RUNTIME, hook, request, target};
+use crate::kit::{RUNTIME, hook, request, source, target};
 
 fn oldest(name: &str) -> PathBuf {
     guests().join("oldest").join(format!("{name}.wasm"))
@@ -45,23 +45,7 @@ fn oldest_components_load_and_answer() {
     let right = [("expires", "2000000000"), ("sign", super::SIGN)];
     assert!(matches!(signed.authorize(&request("play", &right)).result.unwrap(), Step::Allow(_)));
     assert!(matches!(signed.authorize(&request("play", &[])).result.unwrap(), Step::Deny(_)));
-    let source = policy::Source {
-        target: target(&[]),
-        video: "h264".into(),
-        width: 1920,
-        height: 1080,
-        fps_num: 30,
-        fps_den: 1,
-        kbps: 6000,
-        gop_ms: 2000,
-        b_frames: true,
-        audio: "aac".into(),
-        sample_rate: 48_000,
-        channels: 2,
-        viewers: 1,
-        load_percent: 0,
-        extra: vec![],
-    };
+    let source = policy::Source { kbps: 6000, b_frames: true, viewers: 1, load_percent: 0, ..source() };
     assert_eq!(bound("ladder", World::Policy).select_renditions(&source).result.unwrap().len(), 3);
     let mut motion = bound("motion", World::Motion).motion().result.unwrap();
     let watched =

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::LazyLock;
 
-use millstream_hooks::wit::{auth, types};
+use millstream_hooks::wit::{auth, policy, types};
 use millstream_hooks::{Capacity, Hook, Runtime, Settings, World};
 use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
 use wit_parser::{Resolve, WorldId};
@@ -157,6 +157,26 @@ pub(crate) fn target(params: &[(&str, &str)]) -> types::Target {
         params: pairs(params),
         settings: vec![],
         labels: vec![],
+        extra: vec![],
+    }
+}
+
+pub(crate) fn source() -> policy::Source {
+    policy::Source {
+        target: target(&[]),
+        video: "h264".into(),
+        width: 1920,
+        height: 1080,
+        fps_num: 30,
+        fps_den: 1,
+        kbps: 4000,
+        gop_ms: 2000,
+        b_frames: false,
+        audio: "aac".into(),
+        sample_rate: 48_000,
+        channels: 2,
+        viewers: 0,
+        load_percent: 10,
         extra: vec![],
     }
 }
