@@ -231,9 +231,6 @@ impl Reader {
             // Answers of TLS itself; the writer sends what the socket has no room for now.
             flush(fd, tls);
             if tls.is_in_kernel() && tls.is_sent() {
-                if tls.wants_keys() {
-                    ktls::renew(fd, tls);
-                }
                 ktls::say_alert(fd, tls);
             }
             received.map(|()| Some(count))
@@ -390,9 +387,7 @@ impl Writer {
         if !tls.is_in_kernel() {
             return Some(tls);
         }
-        if tls.wants_keys() && tls.is_sent() {
-            ktls::renew(self.fd, tls);
-        }
+        renew(self.fd, tls);
         // Frames are made here either way.
         Some(tls).filter(|_| self.stream.is_some())
     }
@@ -404,8 +399,8 @@ impl Writer {
 
     /// Waits until it has them.
     async fn renewed(&self) -> io::Result<()> {
-        while let Some(tls) = self.tls.as_ref().filter(|tls| tls.wants_keys() && tls.is_sent()) {
-            ktls::renew(self.fd, tls);
+        while let Some(tls) = self.tls.as_ref().filter(|tls| tls.wants_keys()) {
+            renew(self.fd, tls);
             if tls.wants_keys() {
                 self.shared.0.writable(false).await?;
                 on_epoll().await;
@@ -484,10 +479,7 @@ impl Writer {
         if let Some(stream) = self.stream.as_ref().filter(|stream| !stream.is_free()) {
             return Box::pin(stream.flush(|records| self.offer(records))).await;
         }
-        if self.wants_keys() {
-            return Box::pin(self.renewed()).await;
-        }
-        match self.tls.clone().filter(|tls| !tls.is_sent()) {
+        match self.tls.clone().filter(|tls| !tls.is_ready()) {
             Some(tls) => Box::pin(self.flush_encrypted(tls, |_| {})).await,
             None => Ok(()),
         }
@@ -496,6 +488,7 @@ impl Writer {
     /// `progress` hears of each step.
     async fn flush_encrypted(&mut self, tls: Rc<Tls>, progress: impl Fn(usize)) -> io::Result<()> {
         while !self.flush_now(&tls) {
+            self.renewed().await?;
             let mut bytes = Bytes::from(tls.take_queue());
             while !bytes.is_empty() {
                 let (result, _) = self.shared.operation().write(bytes.clone()).await;
@@ -507,6 +500,8 @@ impl Writer {
                     }
                 }
                 progress(0);
+                // The peer may have asked for other keys meanwhile.
+                self.renewed().await?;
             }
             tls.sent();
         }
@@ -633,8 +628,16 @@ impl Writer {
     }
 }
 
-/// Has the socket take of the connection's queue what it takes. True: nothing is left.
+/// Gives the kernel other keys where it is to have them, and the socket room for that.
+fn renew(fd: RawFd, tls: &Tls) {
+    if tls.wants_keys() {
+        ktls::renew(fd, tls);
+    }
+}
+
+/// Has the socket take of the connection's queue what it takes, behind other keys where it is to have them. True: nothing is left.
 fn flush(fd: RawFd, tls: &Tls) -> bool {
+    renew(fd, tls);
     tls.flush(|records| {
         let count = sys::send_pieces_now(fd, &[io::IoSlice::new(records)]);
         tls.took(count);
