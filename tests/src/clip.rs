@@ -70,9 +70,9 @@ impl Clip {
         Self::encode(&Coding::usual("long-gop-360p", "600k", 300, 10), "testsrc2=size=640x360:rate=30")
     }
 
-    /// 1280x720 at 30 per second, a keyframe every second, AAC; 4 s.
-    pub fn hd() -> Self {
-        Self::encode(&Coding::usual("hd", "1500k", 30, 4), "testsrc2=size=1280x720:rate=30")
+    /// 1920x1080 at 20 per second, a keyframe every second, AAC; 4 s.
+    pub fn full_hd() -> Self {
+        Self::encode(&Coding::usual("full-hd", "2500k", 20, 4), "testsrc2=size=1920x1080:rate=20")
     }
 
     /// 1280x720 at 10 per second with ten bits a sample, a keyframe every second, AAC; 4 s.

@@ -104,8 +104,10 @@ fn psnr(made: &str, source: &str) -> f64 {
     values.iter().sum::<f64>() / values.len() as f64
 }
 
+/// 6 s at 20 pictures a second, of which one of two may be left out. At 10 a second its own size took seven cores where this was written: one that is nine
+/// times as fast does not keep up either.
 fn live() -> Vec<Sent> {
-    clip("live720", &usual_arguments("1280x720", "30", "6"))
+    clip("live1080", &usual_arguments("1920x1080", "20", "6"))
 }
 
 fn in_av1(node: &Node, name: &str, within: (u32, u32)) -> Rendition {
@@ -118,7 +120,7 @@ fn a_worker_makes_what_keeps_up_and_refuses_what_does_not() {
     let node = Node::start(live(), 6_000, 3_000);
     let mut worker = Worker::start();
     worker.wait(|report| matches!(report, Report::Ready { .. }));
-    let renditions = vec![in_av1(&node, "180p", (320, 180)), in_av1(&node, "720p", (1_280, 720))];
+    let renditions = vec![in_av1(&node, "180p", (320, 180)), in_av1(&node, "1080p", (1_920, 1_080))];
     let asked = Instant::now();
     worker.order(&Order::Start { job: 1, source: SecretUrl::new(node.source()), renditions, marks: Marks::default() });
     let (ended, _) = worker.wait(|report| matches!(report, Report::Ended { .. }));
@@ -126,12 +128,12 @@ fn a_worker_makes_what_keeps_up_and_refuses_what_does_not() {
         panic!("{ended:?}")
     };
     println!("after {:?}: {name}: {error}", asked.elapsed());
-    assert!(name == "720p" && error.starts_with("AV1 of 1280x720 at 10 frames a second takes "), "{name}: {error}");
-    assert_eq!(node.of("720p").connections, 0);
+    assert!(name == "1080p" && error.starts_with("AV1 of 1920x1080 at 10 frames a second takes "), "{name}: {error}");
+    assert_eq!(node.of("1080p").connections, 0);
     let (started, _) = worker.wait(|report| matches!(report, Report::Started { .. }));
     assert_eq!(started, Report::Started { job: 1, rendition: "180p".into(), width: 320, height: 180 });
     let until = Instant::now() + Duration::from_secs(30);
-    while node.of("180p").video().len() < 100 {
+    while node.of("180p").video().len() < 80 {
         assert!(Instant::now() < until, "{} frames", node.of("180p").video().len());
         std::thread::sleep(Duration::from_millis(10));
     }
@@ -141,9 +143,9 @@ fn a_worker_makes_what_keeps_up_and_refuses_what_does_not() {
     let video = published.video();
     assert!(video[0].0);
     let steps: Vec<i64> = video.windows(2).map(|pair| pair[1].2 - pair[0].2).collect();
-    // All pictures, or one of two or three where this machine is slow: always the same.
-    let every = (steps[0] + 16) / 33;
-    assert!(steps.iter().all(|step| step.abs_diff(every * 100 / 3) <= 1), "{steps:?}");
+    // All pictures, or one of two where this machine is slow: always the same.
+    let every = steps[0] / 50;
+    assert!([1, 2].contains(&every) && steps.iter().all(|step| *step == every * 50), "{steps:?}");
     println!("one of {every} pictures");
     let keys: Vec<i64> = video.iter().filter(|frame| frame.0).map(|frame| frame.2).collect();
     assert!(keys.windows(2).all(|pair| pair[1] - pair[0] == 2_000), "{keys:?}");

@@ -16,6 +16,7 @@ use millstream_tests::tools::Tool;
 use millstream_tests::{eventually, http, millis, seconds};
 use serde_json::json;
 
+use crate::far_workers;
 use crate::fleet::{self, directory, free_address, knows, node_directory};
 
 /// Runs a scenario of `tests/browser` with the address of control, the admin token and what else it wants.
@@ -149,6 +150,22 @@ fn the_console_goes_on_when_control_is_restarted_under_it() {
     says("publish");
     let _second = push("second");
     succeeds(page, seconds(90));
+}
+
+#[test]
+fn workers_of_other_machines_are_shown_beside_the_nodes() {
+    let at = free_address();
+    let control = far_workers::control(at);
+    let (_node, _push) = far_workers::node(&control, at, "remote");
+    let mut client = Client::admin(&control);
+    let start = |name: &str| far_workers::worker(at, &far_workers::token(&control), name);
+    let _first = start("gpu-1");
+    far_workers::serves(&mut client, "gpu-1");
+    let _second = start("gpu-2");
+    eventually("the second waits", seconds(10), || {
+        (far_workers::shown(&mut client, "gpu-2")["node"] == "").then_some(())
+    });
+    succeeds(scenario("console_workers.mjs", control.control, &admin_token(&control), &[]), seconds(60));
 }
 
 #[test]

@@ -22,12 +22,12 @@ use crate::tls::{Authority, NOW};
 
 const RECORD: &str = "[[stream]]\nid = \"cam\"\nisCodec = true\nld = true\n";
 
-fn control(at: SocketAddr) -> Server {
+pub(crate) fn control(at: SocketAddr) -> Server {
     Options::signed().role("control").arg("--control", &at.to_string()).config(RECORD).start_in(directory())
 }
 
 /// A node whose workers are there, and what publishes `cam` to it.
-fn node(control: &Server, at: SocketAddr, place: &str) -> (Server, Pushing) {
+pub(crate) fn node(control: &Server, at: SocketAddr, place: &str) -> (Server, Pushing) {
     let config = format!("[transcode]\nworker = \"{place}\"\nworker_listen = \"127.0.0.1:0\"\nffmpeg = \"auto\"\n");
     let node = Options::signed().role("node").shards(2).arg("--control-url", &format!("http://{at}")).config(&config);
     let node = node.arg("--node-name", "edge-1").start_in(node_directory(control));
@@ -42,7 +42,7 @@ fn publish(control: &Server, node: &Server) -> Pushing {
 }
 
 /// What is started on the other machine.
-fn worker(control: SocketAddr, token: &Path, name: &str) -> Tool {
+pub(crate) fn worker(control: SocketAddr, token: &Path, name: &str) -> Tool {
     worker_by(Command::new(binary()), control, token, name)
 }
 
@@ -55,19 +55,19 @@ fn worker_by(mut command: Command, control: SocketAddr, token: &Path, name: &str
     Tool::spawn(&mut command)
 }
 
-fn token(control: &Server) -> PathBuf {
+pub(crate) fn token(control: &Server) -> PathBuf {
     control.data_dir().join("worker-token")
 }
 
 /// A worker of that name, as control shows it.
-fn shown(client: &mut Client, name: &str) -> Value {
+pub(crate) fn shown(client: &mut Client, name: &str) -> Value {
     let all = client.get("/api/v1/workers").is(200).json;
     let items = all["items"].as_array().cloned().unwrap_or_default();
     items.into_iter().find(|worker| worker["name"] == name).unwrap_or_default()
 }
 
 /// Waits until it works for the node, and both say so.
-fn serves(client: &mut Client, name: &str) {
+pub(crate) fn serves(client: &mut Client, name: &str) {
     eventually(&format!("{name} works for the node"), seconds(15), || {
         let worker = shown(client, name);
         let load = &client.get("/api/v1/nodes").is(200).json["items"][0]["worker"];

@@ -46,7 +46,7 @@ pub(crate) fn node(at: SocketAddr, dir: TempDir) -> Server {
     node.arg("--node-name", "edge-1").start_in(dir)
 }
 
-fn push(control_or_node: &Server, node: &Server, id: &str) -> anyhow::Result<Publisher> {
+pub(crate) fn push(control_or_node: &Server, node: &Server, id: &str) -> anyhow::Result<Publisher> {
     let sign = control_or_node.sign(id, &["--expires", FAR]);
     Publisher::start(node.rtmp, "stream", &format!("{id}?sign={sign}"))
 }

@@ -1,4 +1,4 @@
-// The server itself: its nodes, what its store cannot read, and the configuration in force.
+// The server itself: its nodes, workers of other machines, what its store cannot read, and the configuration in force.
 import { useState } from 'preact/hooks';
 import { may } from '../lib/api.js';
 import { lasting, number } from '../lib/format.js';
@@ -32,12 +32,37 @@ function Nodes() {
 function Worker({ of }) {
   if (!of) return html`<span class="quiet">–</span>`;
   const lines = [
+    of.remote && t('worker_elsewhere', { name: of.remote }),
     t('worker_made', { made: number(of.renditions), wanted: number(of.renditions_wanted) }),
     of.renditions > 0 && t('worker_decoded', { fps: number(of.decoded_fps), ms: number(of.behind_ms) }),
     of.watched > 0 && t('worker_watched', { count: number(of.watched) }),
   ].filter(Boolean);
   const odd = [of.shed > 0 && t('worker_shed', { count: number(of.shed) }), of.restarts > 0 && t('worker_restarts', { count: number(of.restarts) })].filter(Boolean);
   return html`${lines.map((line) => html`<div key=${line}>${line}</div>`)}${odd.map((line) => html`<div key=${line} class="odd">${line}</div>`)}`;
+}
+
+// Workers of other machines: which node each works for, and why one does not. Fleets without any see nothing of them.
+function Workers() {
+  const asked = useAsked('workers', 3000);
+  const items = asked.data?.items ?? [];
+  if (!items.length && !asked.problem) return null;
+  const state = (worker) => {
+    if (worker.away) return html`<${Tag} kind="bad">${t('node_away')}<//>`;
+    if (worker.serving) return html`<${Tag} kind="live">${t('worker_serves')}<//>`;
+    return html`<${Tag} kind=${worker.node ? 'odd' : ''}>${t(worker.node ? 'worker_comes' : 'worker_waits')}<//>`;
+  };
+  return html`<section><h2>${t('workers')}</h2><p class="quiet">${t('workers_text')}</p>
+    ${items.length > 0 && html`<${Table} caption=${t('workers')} rows=${items} name=${(worker) => worker.name} columns=${[
+      ['name', t('name'), (worker) => html`<b>${worker.name}</b> <small>${worker.release}</small>`],
+      ['state', t('state'), (worker) => html`${state(worker)}${worker.same_name && html` <${Tag} kind="bad">${t('node_same_name')}<//>`}`],
+      ['node', t('node'), (worker) => (worker.node ? html`<b>${worker.node}</b>` : html`<span class="quiet">–</span>`)],
+      ['up', t('running'), (worker) => (worker.started_unix_ms ? lasting(Date.now() - worker.started_unix_ms) : '–')],
+      ['cores', t('cores'), (worker) => number(worker.cores)],
+      ['decodes', t('worker_decodes'), (worker) => worker.decodes.join(', ') || '–'],
+      ['encodes', t('worker_encodes'), (worker) => worker.encoder || '–'],
+    ]} />`}
+    ${items.filter((worker) => worker.trouble).map((worker) => html`<p class="why" key=${worker.name}><b>${worker.name}</b>: ${worker.trouble}</p>`)}
+    <${Rest} of=${asked} count=${items.length} /></section>`;
 }
 
 // What all addresses of streams begin with.
@@ -78,4 +103,4 @@ function Configuration() {
     <dl class="config">${shown.map(([path, text]) => html`<div key=${path}><dt><code>${path}</code></dt><dd><code>${text}</code></dd></div>`)}</dl></section>`;
 }
 
-export const Server = () => html`<header class="title"><h1>${t('view_server')}</h1></header><${Nodes} /><${Domains} />${may('admin') && html`<${StoreState} /><${Configuration} />`}`;
+export const Server = () => html`<header class="title"><h1>${t('view_server')}</h1></header><${Nodes} /><${Workers} /><${Domains} />${may('admin') && html`<${StoreState} /><${Configuration} />`}`;

@@ -3,8 +3,8 @@
 //! requests, and `socket`, whose writers send by [`StreamWriter`] where they are of a stream.
 //!
 //! What is sent is made into frames and encrypted in one step, so that frames lie whole and in order in the connection's queue. A stream sends only
-//! while that queue is with the socket and the connection's window has room; those that wait for either stand in line, and each has one send in turn.
-//! A task waits for a socket that is full on behalf of all of them, and lives no longer than that.
+//! while that queue is with the socket, which has the keys that come next ([`Tls::is_ready`]), and the connection's window has room; those that wait for
+//! one of these stand in line, and each has one send in turn. A task waits for the socket on behalf of all of them, and lives no longer than that.
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, VecDeque};
 use std::future::Future;
@@ -39,7 +39,7 @@ pub(crate) struct Http2 {
     line: RefCell<VecDeque<Rc<Stream>>>,
     /// The connection's own, for what belongs to no stream.
     writer: Writer,
-    /// A task waits until the socket takes what is in the queue.
+    /// A task waits until the socket takes what is in the queue, and the keys before it.
     sending: Cell<bool>,
     /// A stream of it is in a send batch. Of two sends to one socket the second may find room that the first did not.
     in_batch: Cell<bool>,
@@ -89,7 +89,7 @@ impl Http2 {
             let event = self.connection.borrow_mut().poll_event();
             let Some(event) = event else {
                 // The connection's window may have grown, which is told of streams that have tried to send, and not of those in line.
-                if self.tls.is_sent() && self.connection.borrow().has_window() {
+                if self.tls.is_ready() && self.connection.borrow().has_window() {
                     self.next_in_line();
                 }
                 return None;
@@ -161,7 +161,7 @@ impl Http2 {
             let http2 = &sending.0;
             let mut writer = http2.writer.again();
             while writer.flush().await.and_then(|()| http2.seal_control()).is_ok() {
-                if http2.tls.is_sent() {
+                if http2.tls.is_ready() {
                     http2.sending.set(false);
                     break;
                 }

@@ -85,7 +85,8 @@ impl Tls {
         }
     }
 
-    /// Before anything else is sent the kernel is to have other keys: the peer has asked for them, or those that it has are used up.
+    /// The kernel is to have other keys before anything else is sent: the peer has asked for them, or those that it has are used up. Neither
+    /// [`Self::flush`] nor whoever sends past it gives the socket anything until it has them.
     pub(super) fn wants_keys(&self) -> bool {
         let is_due = |left| left == 0 || self.session.borrow().wants_keys();
         !self.lacks_keys.get() && self.kernel_records_left.get().is_some_and(is_due)
@@ -93,9 +94,15 @@ impl Tls {
 
     /// Those keys, once the peer was told; `None`: it could not be told now. An error where there are none.
     pub(super) fn next_keys(&self, tell: impl FnOnce() -> io::Result<bool>) -> io::Result<Option<SendKeys>> {
+        let keys = self.keys_after(tell);
+        // Nobody is to wait for keys that do not come.
+        self.lacks_keys.set(keys.is_err());
+        keys
+    }
+
+    fn keys_after(&self, tell: impl FnOnce() -> io::Result<bool>) -> io::Result<Option<SendKeys>> {
         let session = &mut *self.session.borrow_mut();
         if !session.has_next_keys() {
-            self.lacks_keys.set(true);
             return Err(invalid(TlsError::KeysUsedUp));
         }
         if !tell()? {
@@ -230,9 +237,14 @@ impl Tls {
         !self.busy.get() && self.queue.borrow().is_empty()
     }
 
-    /// Has the socket take of the queue what it takes. True: nothing is left.
+    /// Whether the next send may go out: all before it is with the socket, and so are the keys that it wants.
+    pub(super) fn is_ready(&self) -> bool {
+        self.is_sent() && !self.wants_keys()
+    }
+
+    /// Has the socket take of the queue what it takes. True: nothing is left, and the next send may go out ([`Self::is_ready`]).
     pub(super) fn flush(&self, offer: impl FnOnce(&[u8]) -> usize) -> bool {
-        if self.busy.get() {
+        if self.busy.get() || self.wants_keys() {
             return false;
         }
         let queue = &mut *self.queue.borrow_mut();

@@ -87,6 +87,7 @@ pub(crate) fn usual_arguments<'a>(size: &'a str, rate: &'a str, seconds: &'a str
     let gop = match rate {
         "30000/1001" | "30" => "60",
         "60" => "120",
+        "20" => "40",
         other => panic!("{other}"),
     };
     let mut arguments = vec!["-f", "lavfi", "-i", video, "-f", "lavfi", "-i", audio, "-c:v", "libx264"];

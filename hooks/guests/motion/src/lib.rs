@@ -7,6 +7,9 @@
 //! Hysteresis keeps the event from flickering: it begins after `start-frames` frames in a row with at least `start-cells` moving cells, goes on
 //! while any cell moves, and ends after `hold-ms` without one. When more than half of the picture changes at once, the light has: the
 //! background is taken anew. `watch = "0,50,100,50"` (left, top, width, height in percent; several with `;`) leaves the rest of the picture out.
+//!
+//! A region that differs from the background without changing from frame to frame is a car that has been parked, or the place of one that the first
+//! frame had in it and that has left. It becomes background after three seconds; a slow background alone would take a minute for it.
 use std::sync::{Mutex, PoisonError};
 
 use self::exports::millstream::hooks::{meta, motion};
@@ -26,6 +29,11 @@ const CELLS: usize = ACROSS * DOWN;
 const CELL_MOVES: u8 = (CELL * CELL / 4) as u8;
 /// The background comes nearer to the picture by one step of brightness every so many frames.
 const FOLLOWS_EVERY: u32 = 4;
+/// A region becomes background when nothing in it has moved for so long.
+const ABSORBED_AFTER_MS: u64 = 3000;
+/// Where something moves, one of so many changed pixels, and so many at least, differ from the frame before: at its edges, if it is of one grey.
+const ACTIVE_PART: u32 = 50;
+const ACTIVE_LEAST: u32 = 6;
 const REGIONS_MAX: usize = 16;
 
 struct Config {
@@ -41,6 +49,10 @@ struct State {
     config: Config,
     /// Empty until the first frame.
     background: Vec<u8>,
+    /// The frame before.
+    before: Vec<u8>,
+    /// When each cell was last like the background, or in a region in which something moves.
+    moved_in_ms: [u64; CELLS],
     frames: u32,
     /// Frames in a row with enough motion.
     in_a_row: u32,
@@ -83,69 +95,93 @@ fn config() -> Result<Config, String> {
     })
 }
 
-/// Changed pixels of each cell; the background follows where `follow` says so. Plain loops over rows, which the compiler makes 16 pixels a step.
+/// Pixels of each cell that differ from something.
+type Counts = [u8; CELLS];
+
+/// Pixels of each cell that differ by `threshold`. Plain loops over rows, which the compiler makes 16 pixels a step.
 #[target_feature(enable = "simd128")]
-fn compare(luma: &[u8], background: &mut [u8], threshold: u8, follow: u8) -> [u8; CELLS] {
-    let mut changed = [0; CELLS];
+fn compare(luma: &[u8], with: &[u8], threshold: u8) -> Counts {
+    let mut differ = [0; CELLS];
     let mut columns = [0; WIDTH];
-    for (row, (luma, background)) in luma.chunks_exact(WIDTH).zip(background.chunks_exact_mut(WIDTH)).enumerate() {
-        for ((columns, now), before) in columns.iter_mut().zip(luma).zip(background) {
+    for (row, (luma, with)) in luma.chunks_exact(WIDTH).zip(with.chunks_exact(WIDTH)).enumerate() {
+        for ((columns, now), before) in columns.iter_mut().zip(luma).zip(with) {
             *columns += u8::from(now.abs_diff(*before) >= threshold);
-            *before = *before + (u8::from(now > before) & follow) - (u8::from(now < before) & follow);
         }
         // At the end of a row of cells; a column has counted to at most 10.
         if row % CELL == CELL - 1 {
-            for (cell, columns) in changed[row / CELL * ACROSS..].iter_mut().zip(columns.chunks_exact(CELL)) {
+            for (cell, columns) in differ[row / CELL * ACROSS..].iter_mut().zip(columns.chunks_exact(CELL)) {
                 *cell = columns.iter().sum();
             }
             columns = [0; WIDTH];
         }
     }
-    changed
+    differ
 }
 
-/// Moving cells side by side, the largest group first: the box around each, and how much of it has changed.
-fn regions(changed: &[u8; CELLS], moving: &[bool; CELLS]) -> Vec<motion::Region> {
+/// The background comes nearer to the picture by one step.
+#[target_feature(enable = "simd128")]
+fn follow(luma: &[u8], background: &mut [u8]) {
+    for (now, before) in luma.iter().zip(background) {
+        *before = *before + u8::from(now > before) - u8::from(now < before);
+    }
+}
+
+/// Moving cells side by side.
+fn groups(moving: &[bool; CELLS]) -> Vec<Vec<usize>> {
     let mut left = *moving;
-    let mut regions = Vec::new();
+    let mut groups = Vec::new();
     while let Some(first) = left.iter().position(|cell| *cell) {
         left[first] = false;
-        let (mut waiting, mut sum, mut cells) = (vec![first], 0, 0);
-        let (mut x, mut y) = ((first % ACROSS, first % ACROSS), (first / ACROSS, first / ACROSS));
-        while let Some(cell) = waiting.pop() {
+        let (mut group, mut next) = (vec![first], 0);
+        while let Some(cell) = group.get(next) {
             let (column, row) = (cell % ACROSS, cell / ACROSS);
-            (x, y) = ((x.0.min(column), x.1.max(column)), (y.0.min(row), y.1.max(row)));
-            (sum, cells) = (sum + u32::from(changed[cell]), cells + 1);
+            next += 1;
             for row in row.saturating_sub(1)..(row + 2).min(DOWN) {
                 for column in column.saturating_sub(1)..(column + 2).min(ACROSS) {
-                    let next = row * ACROSS + column;
-                    if std::mem::take(&mut left[next]) {
-                        waiting.push(next);
+                    let beside = row * ACROSS + column;
+                    if std::mem::take(&mut left[beside]) {
+                        group.push(beside);
                     }
                 }
             }
         }
-        let region = motion::Region {
-            x: (x.0 * CELL) as u32,
-            y: (y.0 * CELL) as u32,
-            width: ((x.1 - x.0 + 1) * CELL) as u32,
-            height: ((y.1 - y.0 + 1) * CELL) as u32,
-            score: sum as f32 / (cells * CELL * CELL) as f32,
-        };
-        regions.push((cells, region));
+        groups.push(group);
     }
-    regions.sort_by_key(|(cells, _)| std::cmp::Reverse(*cells));
-    regions.into_iter().take(REGIONS_MAX).map(|(_, region)| region).collect()
+    groups
+}
+
+fn sum(group: &[usize], counts: &Counts) -> u32 {
+    group.iter().map(|cell| u32::from(counts[*cell])).sum()
+}
+
+/// The box around a group, and how much of it has changed.
+fn region(group: &[usize], changed: &Counts) -> motion::Region {
+    let bounds = |of: fn(usize) -> usize| {
+        group.iter().fold((usize::MAX, 0), |(least, most), cell| (least.min(of(*cell)), most.max(of(*cell))))
+    };
+    let (x, y) = (bounds(|cell| cell % ACROSS), bounds(|cell| cell / ACROSS));
+    motion::Region {
+        x: (x.0 * CELL) as u32,
+        y: (y.0 * CELL) as u32,
+        width: ((x.1 - x.0 + 1) * CELL) as u32,
+        height: ((y.1 - y.0 + 1) * CELL) as u32,
+        score: sum(group, changed) as f32 / (group.len() * CELL * CELL) as f32,
+    }
 }
 
 impl State {
     fn on_frame(&mut self, luma: &[u8], pts_ms: u64) -> Option<motion::Event> {
         if self.background.is_empty() {
-            self.background = luma.to_vec();
+            (self.background, self.before) = (luma.to_vec(), luma.to_vec());
+            self.moved_in_ms = [pts_ms; CELLS];
         }
+        let changed = compare(luma, &self.background, self.config.threshold);
+        let active = compare(luma, &self.before, self.config.threshold);
+        self.before.copy_from_slice(luma);
         self.frames = self.frames.wrapping_add(1);
-        let follow = u8::from(self.frames % FOLLOWS_EVERY == 0);
-        let changed = compare(luma, &mut self.background, self.config.threshold, follow);
+        if self.frames % FOLLOWS_EVERY == 0 {
+            follow(luma, &mut self.background);
+        }
         let moving: [bool; CELLS] =
             std::array::from_fn(|cell| changed[cell] >= CELL_MOVES && self.config.watched[cell]);
         let (count, watched) =
@@ -156,6 +192,8 @@ impl State {
             self.in_a_row = 0;
             return self.end(pts_ms);
         }
+        let mut groups = groups(&moving);
+        self.absorb(luma, &groups, (&changed, &active), pts_ms);
         self.in_a_row = if count >= self.config.start_cells { self.in_a_row + 1 } else { 0 };
         if count > 0 {
             self.moved_at_ms = pts_ms;
@@ -168,7 +206,30 @@ impl State {
         }
         self.active = true;
         let score = count as f32 / watched as f32;
-        Some(event(true, score.min(1.0), regions(&changed, &moving)))
+        // The largest first.
+        groups.sort_by_key(|group| std::cmp::Reverse(group.len()));
+        let regions = groups.iter().take(REGIONS_MAX).map(|group| region(group, &changed)).collect();
+        Some(event(true, score.min(1.0), regions))
+    }
+
+    /// What has not moved for long enough becomes background.
+    fn absorb(&mut self, luma: &[u8], groups: &[Vec<usize>], (changed, active): (&Counts, &Counts), pts_ms: u64) {
+        let is_still = |group: &&Vec<usize>| sum(group, active) < (sum(group, changed) / ACTIVE_PART).max(ACTIVE_LEAST);
+        let mut moves = [true; CELLS];
+        groups.iter().filter(is_still).flatten().for_each(|cell| moves[*cell] = false);
+        for (cell, (moves, moved_ms)) in moves.iter().zip(&mut self.moved_in_ms).enumerate() {
+            // Times may begin anew.
+            if *moves || *moved_ms > pts_ms {
+                *moved_ms = pts_ms;
+            }
+            if pts_ms - *moved_ms < ABSORBED_AFTER_MS {
+                continue;
+            }
+            let first = cell / ACROSS * CELL * WIDTH + cell % ACROSS * CELL;
+            for row in (first..).step_by(WIDTH).take(CELL) {
+                self.background[row..row + CELL].copy_from_slice(&luma[row..row + CELL]);
+            }
+        }
     }
 
     /// The end of the event, when it has been still for long enough.
@@ -188,7 +249,16 @@ fn event(active: bool, score: f32, regions: Vec<motion::Region>) -> motion::Even
 impl motion::Guest for FrameDifference {
     fn start(_: motion::Source) -> Result<motion::Wanted, String> {
         let config = config()?;
-        let state = State { config, background: vec![], frames: 0, in_a_row: 0, active: false, moved_at_ms: 0 };
+        let state = State {
+            config,
+            background: vec![],
+            before: vec![],
+            moved_in_ms: [0; CELLS],
+            frames: 0,
+            in_a_row: 0,
+            active: false,
+            moved_at_ms: 0,
+        };
         *STATE.lock().unwrap_or_else(PoisonError::into_inner) = Some(state);
         Ok(motion::Wanted { width: WIDTH as u32, height: HEIGHT as u32, fps: 5.0 })
     }

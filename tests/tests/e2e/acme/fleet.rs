@@ -1,4 +1,4 @@
-//! One certificate for a fleet: control orders it, the authority comes to the nodes, and these have it while control is away.
+//! One certificate for a fleet: control orders and renews it, the authority comes to the nodes, and these have it while control is away.
 use std::io::copy;
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt as _;
@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use millstream_tests::clip::Clip;
 use millstream_tests::control::Client;
 use millstream_tests::server::{Options, Server};
 use millstream_tests::tools::Tool;
@@ -13,8 +14,8 @@ use millstream_tests::{eventually, seconds};
 use tempfile::TempDir;
 
 use super::authority::{Pebble, Ports};
-use super::{LONG, NAME, curl, shown};
-use crate::fleet::{directory, free_address, node_directory};
+use super::{LONG, NAME, curl, has_issued, said_failed, samples, shown};
+use crate::fleet::{directory, free_address, node_directory, push};
 use crate::tls::{Authority, NOW, https, rtmps};
 
 /// Sends connections to two nodes in turn, as a balancer does, and counts them.
@@ -50,9 +51,10 @@ fn control(authority: &Authority, plain: SocketAddr, tls: SocketAddr) -> Options
     Options::signed().role("control").arg("--control", &plain.to_string()).config(&config)
 }
 
+/// A node that shows control's certificate, with a stream of its own.
 fn node(name: &str, authority: &Authority, tls: SocketAddr, dir: TempDir) -> Server {
-    let config =
-        "[tls]\nfrom_control = true\n[http]\ntls_listen = \"127.0.0.1:0\"\n[rtmp]\ntls_listen = \"127.0.0.1:0\"\n";
+    let config = "[tls]\nfrom_control = true\n[http]\ntls_listen = \"127.0.0.1:0\"\n[rtmp]\ntls_listen = \"127.0.0.1:0\"\n\
+                  [[stream]]\nid = \"cam\"\n";
     let node = Options::signed().role("node").shards(2).arg("--control-url", &format!("https://{tls}"));
     let ca = authority.path("ca.pem").display().to_string();
     node.arg("--node-name", name).env("SSL_CERT_FILE", &ca).config(config).start_in(dir)
@@ -133,6 +135,60 @@ fn control_orders_one_certificate_for_all_nodes_which_have_it_while_control_is_a
     drop(control.kill());
     let two = node("two", &authority, tls, two.kill());
     assert_eq!(shown(https(&two).port(), NAME), before);
+}
+
+/// A server that has a certificate becomes control of a fleet, so that the test waits for a renewal and not for a first certificate before it.
+#[test]
+fn a_renewal_reaches_all_nodes_of_a_fleet_and_who_watches_goes_on() {
+    let authority = Authority::new();
+    authority.certify("control", &["127.0.0.1"], NOW);
+    let ports = Ports::free();
+    // Renewed at two thirds of that. Control orders nothing in its first 12 s, in which nodes come back.
+    let pebble = Pebble::start(&ports, seconds(21), &[]);
+    let acme = pebble.config() + "challenges = [\"http-01\"]\n";
+    let ordering = |server: Options| server.arg("--domain", NAME).arg("--acme-email", "you@example.org").config(&acme);
+    let alone = Options::signed().shards(1).arg("--http", &format!("127.0.0.1:{}", ports.http));
+    let alone = ordering(alone).config("[http]\ntls_listen = \"127.0.0.1:0\"\n").start();
+    has_issued(&alone);
+    let first = shown(https(&alone).port(), NAME);
+    let [one, two] = [(); 2].map(|()| node_directory(&alone));
+    let dir = alone.kill();
+    let (plain, tls) = (free_address(), free_address());
+    let control = ordering(control(&authority, plain, tls)).start_in(dir);
+    let nodes = [node("one", &authority, tls, one), node("two", &authority, tls, two)];
+    let asked = in_turn(ports.http, [nodes[0].http, nodes[1].http]);
+    // A viewer of each, by either version of HTTP.
+    let watch = |node: &Server, version: &str| {
+        let port = https(node).port();
+        eventually("the node has control's certificate", seconds(10), || {
+            node.log.has("certificate in use").then_some(())
+        });
+        assert_eq!(shown(port, NAME), first);
+        let pushing = push(node, node, "cam").expect("its own stream").repeat(Clip::small());
+        let (ca, file) = (pebble.root().display().to_string(), node.data_dir().join("seen.flv"));
+        let (resolve, url) = (format!("{NAME}:{port}:127.0.0.1"), format!("https://{NAME}:{port}/cam/live.flv"));
+        let to = file.display().to_string();
+        let args = ["-sS", version, "-m", "60", "-o", &to, "--cacert", &ca, "--resolve", &resolve, &url];
+        (pushing, Tool::start("curl", &args), file)
+    };
+    let mut watching = [watch(&nodes[0], "--http1.1"), watch(&nodes[1], "--http2")];
+    let renewed = nodes.each_ref().map(|node| {
+        eventually("the node shows another certificate", seconds(30), || {
+            Some(shown(https(node).port(), NAME)).filter(|shown| *shown != first)
+        })
+    });
+    assert_eq!(renewed[0], renewed[1], "one certificate for both");
+    assert_eq!(shown(rtmps(&nodes[0]).port(), NAME), renewed[1]);
+    for (_, viewer, file) in &mut watching {
+        let bytes = || std::fs::metadata(&*file).map_or(0, |file| file.len());
+        let seen = bytes();
+        eventually("its viewer gets more", seconds(10), || (bytes() > seen + 10_000).then_some(()));
+        assert!(seen > 0 && viewer.running(), "{}", viewer.stderr.text());
+    }
+    // By the account that the server had, and by the nodes: control has no port that the authority could come to.
+    assert!(asked.iter().any(|count| count.load(Ordering::SeqCst) > 0), "{asked:?}");
+    assert_eq!((pebble.accounts(), said_failed(&control)), (1, 0), "{}", control.log.text());
+    assert!((samples(&control, "millstream_acme_orders_total", "issued") - 1.0).abs() < 0.5, "one order is enough");
 }
 
 #[test]

@@ -73,7 +73,7 @@ impl StreamWriter {
         &self.0.http2.tls
     }
 
-    /// Gives the socket what is in the queue. False: something is left, and a task waits for room.
+    /// Gives the socket what is in the queue. False: something comes before the next send, and a task waits until it is out.
     fn flush_now(&self, offer: impl FnOnce(&[u8]) -> usize) -> bool {
         let is_sent = self.tls().flush(offer);
         if !is_sent {
@@ -85,7 +85,7 @@ impl StreamWriter {
     /// Whether it may send now without having to wait its turn.
     pub(crate) fn is_free(&self) -> bool {
         let http2 = &self.0.http2;
-        self.tls().is_sent() && !http2.in_batch.get() && http2.line.borrow().is_empty()
+        self.tls().is_ready() && !http2.in_batch.get() && http2.line.borrow().is_empty()
     }
 
     /// Whether something of the connection is in a batch that is not out yet.

@@ -65,8 +65,16 @@ impl<T> DerefMut for Operation<'_, T> {
     }
 }
 
-/// Has the socket take of the connection's queue what it takes. True: nothing is left.
+/// Gives the kernel other keys where it is to have them, and the socket room for that.
+pub(super) fn renew(fd: RawFd, tls: &Tls) {
+    if tls.wants_keys() {
+        ktls::renew(fd, tls);
+    }
+}
+
+/// Has the socket take of the connection's queue what it takes, behind other keys where it is to have them. True: nothing is left.
 pub(super) fn flush(fd: RawFd, tls: &Tls) -> bool {
+    renew(fd, tls);
     tls.flush(|records| {
         let count = sys::send_pieces_now(fd, &[io::IoSlice::new(records)]);
         tls.took(count);

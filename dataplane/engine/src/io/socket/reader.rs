@@ -78,9 +78,6 @@ impl Reader {
             // Answers of TLS itself; the writer sends what the socket has no room for now.
             flush(fd, tls);
             if tls.is_in_kernel() && tls.is_sent() {
-                if tls.wants_keys() {
-                    ktls::renew(fd, tls);
-                }
                 ktls::say_alert(fd, tls);
             }
             received.map(|()| Some(count))

@@ -10,7 +10,7 @@ use millstream_proto::time::Time;
 use millstream_tls::Records;
 use monoio::io::{AsyncWriteRent, AsyncWriteRentExt};
 
-use super::connection::{Shared, finish, flush, say_goodbye};
+use super::connection::{Shared, finish, flush, renew, say_goodbye};
 use super::load::Load;
 use super::{Reader, Socket};
 use crate::io::budget::{Budget, READS};
@@ -76,9 +76,7 @@ impl Writer {
         if !tls.is_in_kernel() {
             return Some(tls);
         }
-        if tls.wants_keys() && tls.is_sent() {
-            ktls::renew(self.fd, tls);
-        }
+        renew(self.fd, tls);
         // Frames are made here either way.
         Some(tls).filter(|_| self.stream.is_some())
     }
@@ -90,8 +88,8 @@ impl Writer {
 
     /// Waits until it has them.
     async fn renewed(&self) -> io::Result<()> {
-        while let Some(tls) = self.tls.as_ref().filter(|tls| tls.wants_keys() && tls.is_sent()) {
-            ktls::renew(self.fd, tls);
+        while let Some(tls) = self.tls.as_ref().filter(|tls| tls.wants_keys()) {
+            renew(self.fd, tls);
             if tls.wants_keys() {
                 self.shared.0.writable(false).await?;
                 on_epoll().await;
@@ -166,10 +164,7 @@ impl Writer {
         if let Some(stream) = self.stream.as_ref().filter(|stream| !stream.is_free()) {
             return Box::pin(stream.flush(|records| self.offer(records))).await;
         }
-        if self.wants_keys() {
-            return Box::pin(self.renewed()).await;
-        }
-        match self.tls.clone().filter(|tls| !tls.is_sent()) {
+        match self.tls.clone().filter(|tls| !tls.is_ready()) {
             Some(tls) => Box::pin(self.flush_encrypted(tls, |_| {})).await,
             None => Ok(()),
         }
@@ -178,6 +173,7 @@ impl Writer {
     /// `progress` hears of each step.
     async fn flush_encrypted(&mut self, tls: Rc<Tls>, progress: impl Fn(usize)) -> io::Result<()> {
         while !flush(self.fd, &tls) {
+            self.renewed().await?;
             let mut bytes = Bytes::from(tls.take_queue());
             while !bytes.is_empty() {
                 let (result, _) = self.shared.operation().write(bytes.clone()).await;
@@ -189,6 +185,8 @@ impl Writer {
                     }
                 }
                 progress(0);
+                // The peer may have asked for other keys meanwhile.
+                self.renewed().await?;
             }
             tls.sent();
         }

@@ -14,6 +14,8 @@ use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use super::super::runtime::{Driver, run};
 use super::super::socket::Socket;
 
+mod keys;
+
 /// More than a socket takes at once.
 const MANY_BYTES: usize = 3 << 20;
 
@@ -27,15 +29,22 @@ fn server() -> (ServerTls, CertificateDer<'static>) {
 }
 
 fn client(root: CertificateDer<'static>) -> ClientConnection {
+    client_of(root, &[])
+}
+
+/// A client that offers this protocol.
+fn client_of(root: CertificateDer<'static>, alpn: &[u8]) -> ClientConnection {
     let mut roots = RootCertStore::empty();
     roots.add(root).unwrap();
     let builder = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()));
-    let config = builder.with_safe_default_protocol_versions().unwrap().with_root_certificates(roots);
-    ClientConnection::new(Arc::new(config.with_no_client_auth()), ServerName::try_from("a.example").unwrap()).unwrap()
+    let builder = builder.with_safe_default_protocol_versions().unwrap().with_root_certificates(roots);
+    let mut config = builder.with_no_client_auth();
+    config.alpn_protocols = [alpn.to_vec()].into_iter().filter(|alpn| !alpn.is_empty()).collect();
+    ClientConnection::new(Arc::new(config), ServerName::try_from("a.example").unwrap()).unwrap()
 }
 
-async fn shake(mut socket: Socket, server: &ServerTls) -> Socket {
-    let mut tls = server.session(Purpose::Media).unwrap();
+async fn shake(mut socket: Socket, server: &ServerTls, purpose: Purpose) -> Socket {
+    let mut tls = server.session(purpose).unwrap();
     let mut plain = Vec::new();
     while tls.is_handshaking() {
         socket.reader.readable().await.unwrap();
@@ -102,7 +111,7 @@ fn both_directions(driver: Driver, (ours, theirs): (OwnedFd, Box<dyn Peer>), ker
         assert_eq!(tls.read_to_end(&mut rest).unwrap(), 0, "a clean end");
     });
     let main = async {
-        let socket = shake(Socket::from_fd(ours).unwrap(), &server).await;
+        let socket = shake(Socket::from_fd(ours).unwrap(), &server, Purpose::Media).await;
         assert!(socket.is_secure());
         // As another shard takes it.
         let mut socket = Socket::from_fd(socket.into_fd().unwrap()).unwrap();

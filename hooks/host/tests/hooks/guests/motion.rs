@@ -97,6 +97,41 @@ fn motion_has_hysteresis_at_both_ends() {
     assert!(ended.len() == 1 && !ended[0].active, "{ended:?}");
 }
 
+/// What the first frame has in it, and leaves, is not seen there for a minute, and neither is what has stopped.
+#[test]
+fn motion_ends_soon_where_something_has_left_or_has_stopped() {
+    // Dark and bright, and from right to left.
+    for (brightness, is_back) in [(200, false), (10, true)] {
+        let mut scene = Scene::new(&[]);
+        let square = |n: u32| Some((if is_back { 110 - 6 * n } else { 20 + 6 * n }, 30, 24, brightness));
+        let began: Vec<Event> = (0..15).filter_map(|n| scene.frame(100, square(n))).collect();
+        assert!(began.len() == 1 && began[0].active, "{began:?}");
+        // Three seconds for the place where it was, and three without motion.
+        let ended = scene.still(35);
+        assert_eq!(ended.iter().map(|event| event.active).collect::<Vec<_>>(), [false]);
+        assert_eq!(scene.still(100), [], "nothing moves");
+        // It comes back and stays, in the middle: that ends as soon.
+        let began: Vec<Event> = (0..8).filter_map(|n| scene.frame(100, square(n))).collect();
+        assert!(began.len() == 1 && began[0].active, "{began:?}");
+        let ended: Vec<Event> = (0..35).filter_map(|_| scene.frame(100, square(7))).collect();
+        assert_eq!(ended.iter().map(|event| event.active).collect::<Vec<_>>(), [false]);
+        assert!((0..100).all(|_| scene.frame(100, square(7)).is_none()), "it is usual now");
+        // And that it leaves is motion.
+        let left: Vec<Event> = (8..15).filter_map(|n| scene.frame(100, square(n))).collect();
+        assert!(left.len() == 1 && left[0].active, "{left:?}");
+    }
+}
+
+/// What moves slowly and is of one grey differs from the frame before at its edges alone.
+#[test]
+fn motion_that_is_slow_is_not_taken_for_what_has_stopped() {
+    let mut scene = Scene::new(&[]);
+    scene.still(20);
+    // 12 s at a pixel a frame: its middle is the same for longer than what has stopped may be.
+    let events: Vec<Event> = (0..60).filter_map(|n| scene.frame(100, Some((20 + n, 20, 40, 200)))).collect();
+    assert!(events.len() == 1 && events[0].active, "{events:?}");
+}
+
 #[test]
 fn motion_is_not_light_and_not_outside_of_what_is_watched() {
     let mut scene = Scene::new(&[]);
