@@ -57,7 +57,9 @@ fn pictures(path: &Path) -> Vec<i64> {
 #[test]
 fn every_output_has_a_rendition_in_av1_and_what_is_too_slow_is_said() {
     let (server, mut client) = start();
-    assert_eq!(client.get("/api/v1/nodes").json["items"][0]["worker"]["encoder"], "rav1e");
+    eventually("its encoder is told", seconds(10), || {
+        (client.get("/api/v1/nodes").json["items"][0]["worker"]["encoder"] == "rav1e").then_some(())
+    });
     let _push = Publisher::start(server.rtmp, "stream", "cam").expect("published").repeat(Clip::strip());
     eventually("it is on air", seconds(5), || (get(server.http, "/cam/video.m3u8").status == 200).then_some(()));
     let index = text(&server, "/cam/index.m3u8");
