@@ -380,7 +380,7 @@ fn a_backup_of_a_running_server_is_a_store_for_another_one() {
 /// The OpenAPI document against a program that tries what it allows and what it does not.
 #[test]
 fn schemathesis_finds_no_server_error_and_nothing_undocumented() {
-    schemathesis(40);
+    schemathesis(25);
 }
 
 #[test]
