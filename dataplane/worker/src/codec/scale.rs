@@ -1,6 +1,7 @@
 //! Makes a picture smaller, plane by plane. Before it: the decoder's picture, shared by all renditions; after it: the encoder, or a JPEG.
-use fast_image_resize::images::{Image, ImageRef};
-use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
+use fast_image_resize::images::{TypedImage, TypedImageRef};
+use fast_image_resize::pixels::U8;
+use fast_image_resize::{FilterType, ResizeAlg, ResizeOptions, Resizer};
 
 use crate::picture::Picture;
 
@@ -29,9 +30,10 @@ impl Scaler {
             let (width, height) = (self.width / halves, self.height / halves);
             let (target, after) = rest.split_at_mut_checked(width as usize * height as usize)?;
             rest = after;
-            let source = ImageRef::new(across as u32, down as u32, plane, PixelType::U8).ok()?;
-            let mut target = Image::from_slice_u8(width, height, target, PixelType::U8).ok()?;
-            self.resizer.resize(&source, &mut target, &self.options).ok()?;
+            // Of this type alone: what takes any is compiled for all, for a minute and a half.
+            let source = TypedImageRef::<U8>::from_buffer(across as u32, down as u32, plane).ok()?;
+            let mut target = TypedImage::<U8>::from_buffer(width, height, target).ok()?;
+            self.resizer.resize_typed(&source, &mut target, &self.options).ok()?;
         }
         Picture::from_samples(self.width, self.height, samples)
     }
