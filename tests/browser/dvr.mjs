@@ -6,7 +6,7 @@ const [origin] = process.argv.slice(2);
 const STALL_MAX_MS = 1000;
 // From a jump to the picture.
 const JUMP_MAX_MS = 3000;
-const PLAY_MS = 5000;
+const PLAY_MS = 3000;
 
 await open(async ({ newPage }) => {
   // A document of that path without scripts of its own.

@@ -32,12 +32,12 @@ const PLAYERS = {
 };
 
 await open(async ({ newPage }) => {
-  for (const [name, player] of Object.entries(PLAYERS)) {
+  await Promise.all(Object.entries(PLAYERS).map(async ([name, player]) => {
     // A document of that path without scripts of its own.
     const page = await newPage(`${origin}${folder}/recording.json`);
     await plays(page, name, player);
     await page.close();
-  }
+  }));
 });
 
 // Plays all of it, and goes back.

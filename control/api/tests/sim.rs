@@ -84,7 +84,7 @@ fn walk_all(seeds: std::ops::Range<u64>) {
 
 #[test]
 fn store_and_nodes_converge_and_nothing_acknowledged_is_lost() {
-    walk_all(seeds(0..300));
+    walk_all(seeds(0..120));
 }
 
 /// What a seed shows when it fails is worth as much as that it shows it again.
@@ -109,5 +109,5 @@ fn a_seed_walks_the_same_way_each_time() {
 #[test]
 #[ignore = "takes minutes; tests/run --long has it"]
 fn ten_thousand_seeds_of_control_and_nodes() {
-    walk_all(seeds(1_000..11_000));
+    walk_all(seeds(120..10_120));
 }

@@ -117,7 +117,7 @@ fn inside() {
 #[test]
 fn damage_is_survived() {
     // `tests/run --long` sets more.
-    let count = std::env::var("MILLSTREAM_DAMAGE_TOTAL").ok().and_then(|text| text.parse().ok()).unwrap_or(600_u64);
+    let count = std::env::var("MILLSTREAM_DAMAGE_TOTAL").ok().and_then(|text| text.parse().ok()).unwrap_or(200_u64);
     let mut crashes = Vec::new();
     for name in ["damage-high", "damage-baseline", "damage-open"] {
         gop(name);

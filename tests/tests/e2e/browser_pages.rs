@@ -85,9 +85,9 @@ fn finished(tool: Tool, time_s: u64) -> String {
 
 #[test]
 fn pages_say_within_two_seconds_that_the_encoder_has_gone_and_replay_nothing() {
-    const TIME_S: u64 = 32;
+    const TIME_S: u64 = 28;
     const PAGES: [&str; 4] = ["flv", "hls", "dash", "index"];
-    let server = Options::open().shards(2).config("[stream_defaults]\npublisher_wait = \"6s\"\n").start();
+    let server = Options::open().shards(2).config("[stream_defaults]\npublisher_wait = \"3s\"\n").start();
     let push = on_air(&server, "cam", Clip::numbered());
     let tool = watch(&server, TIME_S, &PAGES);
     playing(&tool, PAGES.len());
@@ -95,7 +95,7 @@ fn pages_say_within_two_seconds_that_the_encoder_has_gone_and_replay_nothing() {
     std::thread::sleep(seconds(3));
     let gone = SystemTime::now();
     push.cut();
-    std::thread::sleep(seconds(12));
+    std::thread::sleep(seconds(9));
     let back = SystemTime::now();
     let push = Publisher::start(server.rtmp, "stream", "cam").expect("published").repeat(Clip::numbered());
     let out = finished(tool, TIME_S);
@@ -115,8 +115,8 @@ fn pages_say_within_two_seconds_that_the_encoder_has_gone_and_replay_nothing() {
         assert!(over.state == "waiting" && over.message.contains("has ended"), "{page}: {between:?}");
         assert!(between.iter().all(|said| matches!(&*said.state, "interrupted" | "waiting")), "{page}: {between:?}");
         // What was in the player's buffer is shown, and the last segment, which DASH lists with the end (up to two seconds of it); to show the last
-        // ten seconds again would take longer.
-        let buffered = gone + seconds(10);
+        // seconds again would take longer.
+        let buffered = gone + seconds(7);
         let again = shown(&out, n)
             .windows(2)
             .filter(|w| w[1].frames > w[0].frames && w[0].at > buffered && w[1].at < back)

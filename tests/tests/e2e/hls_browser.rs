@@ -88,7 +88,7 @@ impl Shown {
 
 /// Measures a page; median and 99% of the delay, or nothing where the machine was too busy to tell.
 fn measured(name: &str, at: SocketAddr, page: &str, push: &Pushing) -> Option<(Duration, Duration)> {
-    let time_s = 20;
+    let time_s = 14;
     let probe = Probe::start();
     let shown = shown(play(at, page, time_s), time_s);
     let load = probe.stop();

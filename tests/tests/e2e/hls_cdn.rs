@@ -71,7 +71,7 @@ fn case_26_a_thousand_viewers_through_nginx_cost_the_origin_one_request_per_url(
     let (rtmp, hls) = (format!("rtmp://{}", server.rtmp), format!("http://{}", cache.address));
     let mut cores = Vec::new();
     for (viewers, stream) in [("20", "few"), ("500", "many")] {
-        let plan = ["--rtmp", &rtmp, "--hls", &hls, "--stream", stream, "--duration", "12s", "--over", "3s"];
+        let plan = ["--rtmp", &rtmp, "--hls", &hls, "--stream", stream, "--duration", "8s", "--over", "2s"];
         let watching = ["--ll-hls-viewers", viewers, "--hls-viewers", viewers, "--sample", "4"];
         let (before, from) = (proc::cpu(server.pid()), std::time::Instant::now());
         let (output, _) = load(&server, "ll-hls", &[&plan[..], &watching].concat());
@@ -82,7 +82,7 @@ fn case_26_a_thousand_viewers_through_nginx_cost_the_origin_one_request_per_url(
     let log = cache.log();
     let (faults, asked) = too_many(&log, fresh_s);
     println!("{} requests to nginx, {asked} of them to the origin", log.len());
-    assert!(log.len() > 20_000, "{} requests", log.len());
+    assert!(log.len() > 13_000, "{} requests", log.len());
     assert!(faults.is_empty(), "{} of {asked}: {:#?}", faults.len(), &faults[..faults.len().min(10)]);
     let refused = log.iter().filter(|l| l.status != 200).count();
     assert!(refused * 100 < log.len(), "{refused} of {} were refused", log.len());

@@ -68,7 +68,7 @@ fn stall(server: &Server, id: &str) -> Connection {
 
 #[test]
 fn a_stalled_viewer_holds_little_and_is_closed() {
-    let server = Options::open().config("[stream_defaults]\nstall_close = \"6s\"\n").start();
+    let server = Options::open().config("[stream_defaults]\nstall_close = \"4s\"\n").start();
     let _push = Publisher::start(server.rtmp, "stream", "cam").expect("published").repeat(Clip::busy());
     let mut healthy = Viewer::watch(server.http, "cam");
     healthy.tags_for(seconds(2));
@@ -89,11 +89,11 @@ fn a_stalled_viewer_holds_little_and_is_closed() {
     println!("closed after {closed:?}; at most {most} bytes unsent; the server grew by {} KiB", grown >> 10);
     assert!(most > 0, "it did not stall");
     assert!(most <= 256 << 10, "{most} bytes unsent in the kernel");
-    assert!(closed > seconds(5), "closed after {closed:?}, too early");
+    assert!(closed > seconds(3), "closed after {closed:?}, too early");
     // The log itself (12 s of 2.5 Mbit/s) may still be filling up.
     assert!(grown < 8 << 20, "the server grew by {grown} bytes");
     let times: Vec<u32> = tags.iter().filter(|t| t.kind == VIDEO && t.is_frame()).map(|t| t.timestamp).collect();
-    assert!(times.len() > 100 && times.windows(2).all(|w| w[1] - w[0] <= 40), "the healthy viewer missed pictures");
+    assert!(times.len() > 80 && times.windows(2).all(|w| w[1] - w[0] <= 40), "the healthy viewer missed pictures");
 }
 
 /// Delay from a frame's sending to a viewer's having it, for frames that came in that time.
@@ -125,12 +125,12 @@ fn case_21_paused_viewers_skip_to_a_keyframe_and_cost_the_others_nothing() {
     let mut healthy = Viewer::watch(server.http, "cam");
     healthy.find("keyframe", seconds(5), Tag::is_keyframe);
     delays(&mut healthy, &push, seconds(1));
-    let mut alone = delays(&mut healthy, &push, seconds(5));
+    let mut alone = delays(&mut healthy, &push, seconds(4));
     let before = proc::rss(server.pid());
     let mut paused: Vec<Viewer> = (0..50).map(|_| Viewer::watch(server.http, "cam")).collect();
-    let mut beside = delays(&mut healthy, &push, seconds(5));
+    let mut beside = delays(&mut healthy, &push, seconds(4));
     let middle = proc::rss(server.pid());
-    beside.extend(delays(&mut healthy, &push, seconds(5)));
+    beside.extend(delays(&mut healthy, &push, seconds(4)));
     let after = proc::rss(server.pid());
     let unsent = paused.iter().filter_map(|v| proc::tcp(server.http, v.local_addr())).map(|t| t.unacknowledged).max();
     let (p99_alone, p99_beside) = (percentile(&mut alone, 0.99), percentile(&mut beside, 0.99));

@@ -10,7 +10,7 @@ use millstream_tests::{http, seconds};
 /// The OpenAPI document against a program that tries what it allows and what it does not.
 #[test]
 fn schemathesis_finds_no_server_error_and_nothing_undocumented() {
-    schemathesis(40);
+    schemathesis(25);
 }
 
 #[test]

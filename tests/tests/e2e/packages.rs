@@ -17,8 +17,8 @@ fn run(program: &str, args: &[&str], dir: &Path) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
-/// The stripped binary of the tests' profile, which leaves a part of it unoptimised, has 89 MB; this is where growth is noticed.
-const BINARY_BYTES_MAX: u64 = 93_000_000;
+/// The stripped binary of the tests' profile, which leaves a part of it unoptimised, has 97 MB; this is where growth is noticed.
+const BINARY_BYTES_MAX: u64 = 102_000_000;
 
 #[test]
 fn a_release_is_a_package_and_an_image_that_run() {

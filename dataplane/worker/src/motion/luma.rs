@@ -1,6 +1,7 @@
 //! A frame of brightness, made small from a decoded picture's first plane: no colour is converted. Before it: the decoder; after it: [`super::Detector`].
-use fast_image_resize::images::{Image, ImageRef};
-use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
+use fast_image_resize::images::{TypedImage, TypedImageRef};
+use fast_image_resize::pixels::U8;
+use fast_image_resize::{FilterType, ResizeAlg, ResizeOptions, Resizer};
 
 use crate::picture::Picture;
 
@@ -51,9 +52,10 @@ impl Shrinker {
     /// The frame of a picture; `None` where the picture has no pixels.
     pub fn shrink(&mut self, picture: &Picture) -> Option<Luma> {
         let [(plane, (across, down)), ..] = picture.planes();
-        let source = ImageRef::new(across as u32, down as u32, plane, PixelType::U8).ok()?;
-        let mut small = Image::new(WIDTH as u32, HEIGHT as u32, PixelType::U8);
-        self.resizer.resize(&source, &mut small, &self.options).ok()?;
-        Luma::new(small.into_vec())
+        let source = TypedImageRef::<U8>::from_buffer(across as u32, down as u32, plane).ok()?;
+        let mut pixels = vec![0; WIDTH * HEIGHT];
+        let mut small = TypedImage::<U8>::from_buffer(WIDTH as u32, HEIGHT as u32, &mut pixels).ok()?;
+        self.resizer.resize_typed(&source, &mut small, &self.options).ok()?;
+        Luma::new(pixels)
     }
 }
