@@ -242,17 +242,14 @@ async fn open(
     let peer = client.0;
     let Some(acceptor) = secure else {
         let mut first = [0];
-        match timeout(shared.limits.head_timeout, stream.peek(&mut first)).await {
-            Ok(Ok(1)) if first[0] == HANDSHAKE => {
-                shared.numbers.control_refused("tls");
-                if let Some(count) = shared.garbled.again() {
-                    tracing::warn!(%peer, count, "a TLS connection on the control port, which has none: use http://, or control.tls_listen");
-                }
+        let Ok(peeked) = timeout(shared.limits.head_timeout, stream.peek(&mut first)).await else { return };
+        if peeked.is_ok() && first[0] == HANDSHAKE {
+            shared.numbers.control_refused("tls");
+            if let Some(count) = shared.garbled.again() {
+                tracing::warn!(%peer, count, "a TLS connection on the control port, which has none: use http://, or control.tls_listen");
             }
-            Ok(_) => connection(shared, stream, local, client, place).await,
-            Err(_) => {}
         }
-        return;
+        return connection(shared, stream, local, client, place).await;
     };
     let shaken = timeout(shared.limits.head_timeout, async {
         let mut first = [0];
