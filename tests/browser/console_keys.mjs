@@ -67,7 +67,7 @@ await open(async ({ newPage }) => {
   check((await focused()).inDialog, 'the focus is not in the dialog');
   await keyboard.press('Escape');
   await page.waitForSelector('dialog', { state: 'detached' });
-  check(button('Create stream')(await focused()), 'the focus is lost with the dialog');
+  await until('the focus is back at the button', 5, async () => button('Create stream')(await focused()));
   await keyboard.press('Enter');
   await page.waitForSelector('dialog');
   if (!field('id')(await focused())) await reach('its id', field('id'));
@@ -101,7 +101,7 @@ await open(async ({ newPage }) => {
   await page.waitForSelector('dialog');
   await keyboard.press('Escape');
   await page.waitForSelector('dialog', { state: 'detached' });
-  check(button('Delete')(await focused()), 'the focus is lost with the dialog');
+  await until('the focus is back at the button', 5, async () => button('Delete')(await focused()));
   await keyboard.press('Enter');
   await page.waitForSelector('dialog');
   await reach('the one that does it', (now) => now.inDialog && button('Delete')(now));
