@@ -278,12 +278,16 @@ async fn why_not(order: &mut Order, taken: &[(String, Kind)]) -> Option<OrderErr
     None
 }
 
+pub(crate) fn now_s() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
+}
+
 /// Whether what was issued can be used, now and for all names. What cannot be takes no other one's place.
 fn check(config: &Config, chain: &str, key: &str) -> Result<(), OrderError> {
     let file = |text: &'static str, bytes| PemFile { name: text, bytes };
     let chain = file("the authority's answer", chain.as_bytes());
     let issued = Certificates::from_pem(&[chain], &[file("the key", key.as_bytes())])?;
-    let now_s = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    let now_s = now_s();
     let is_valid = |(from_s, until_s): (u64, u64)| (from_s..until_s).contains(&now_s);
     if !issued.list().iter().all(|one| is_valid(one.valid_s)) {
         return Err(OrderError::Certificate("it is not valid now; look at this machine's clock".to_owned()));

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use millstream_tls::{Certificate, Certificates, PemFile};
 use tokio::sync::Notify;
@@ -13,7 +13,7 @@ use crate::client::Client;
 use crate::error::OrderError;
 use crate::files::Record;
 use crate::numbers::{ISSUED, Numbers};
-use crate::order::{Config, Kind, Server, order};
+use crate::order::{Config, Kind, Server, now_s, order};
 use crate::schedule::{Held, Schedule};
 
 /// The clock may be set, and the machine may sleep: it is looked at so often.
@@ -247,10 +247,6 @@ fn chance() -> f64 {
     getrandom::u64().map_or(0.5, |number| number as f64 / u64::MAX as f64)
 }
 
-fn now_s() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::{AtomicBool, Ordering};
@@ -280,17 +276,39 @@ mod tests {
         async fn renewed(&self) {}
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn an_order_that_waits_for_long_is_told_once_a_day_and_to_whoever_looks_after_it() {
-        let dir = tempfile::tempdir().unwrap();
-        let config = Config {
+    fn config(dir: &tempfile::TempDir) -> Config {
+        Config {
             directory: "https://localhost:1/".to_owned(),
             domains: vec!["example.org".parse().unwrap()],
             email: "you@example.org".to_owned(),
             kinds: vec![Kind::Http01],
             authorities: None,
             files: Files::below(dir.path()),
-        };
+        }
+    }
+
+    #[test]
+    fn a_certificate_with_a_name_more_is_kept_even_where_its_record_cannot_be_written() {
+        let dir = tempfile::tempdir().unwrap();
+        let config = config(&dir);
+        config.files.prepare().unwrap();
+        let key = rcgen::KeyPair::generate().unwrap();
+        let names = ["example.org", "www.example.org"].map(str::to_owned);
+        let issued = rcgen::CertificateParams::new(names).unwrap().self_signed(&key).unwrap();
+        config.files.save_certificate((key.serialize_pem() + &issued.pem()).as_bytes()).unwrap();
+        let mut renewal = Renewal::new(config.clone(), Alone::default());
+        assert!(!renewal.held().unwrap().is_wanted, "nobody knows whose it is");
+        // As after an order whose record could not be written.
+        renewal.issued_by = Some(config.directory.clone());
+        assert!(renewal.held().unwrap().is_wanted);
+        renewal.config.domains.push("other.example.org".parse().unwrap());
+        assert!(!renewal.held().unwrap().is_wanted, "a name is missing");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_order_that_waits_for_long_is_told_once_a_day_and_to_whoever_looks_after_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let config = config(&dir);
         let server = Alone::default();
         let mut renewal = Renewal::new(config, server.clone());
         let short = LOOK_EVERY / 2;

@@ -205,12 +205,18 @@ fn tell(certificates: &Certificates) {
     }
 }
 
+fn in_words(problems: &[Problem]) -> String {
+    problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+}
+
 /// Says which names clients could come for until now: nothing but `public_url` tells which of them have to stay.
 fn tell_of_lost(before: &Certificates, now: &Certificates) {
     let names = |certificates: &Certificates| -> BTreeSet<String> {
         certificates.list().iter().flat_map(|certificate| certificate.names.iter().cloned()).collect()
     };
-    let lost: Vec<String> = names(before).difference(&names(now)).cloned().collect();
+    // One with a wildcard may have taken a name over.
+    let is_lost = |name: &String| !now.list().iter().any(|certificate| certificate.is_for(name));
+    let lost: Vec<String> = names(before).difference(&names(now)).filter(|name| is_lost(name)).cloned().collect();
     if !lost.is_empty() {
         let names = lost.join(", ");
         warn!(
@@ -328,8 +334,7 @@ impl InUse {
     /// What clients do not accept of what is in use.
     pub(crate) fn problem(&self) -> Option<String> {
         let problems = self.0.files.problems(self.server().certificates());
-        let problems: Vec<_> = problems.iter().map(ToString::to_string).collect();
-        (!problems.is_empty()).then(|| problems.join("; "))
+        (!problems.is_empty()).then(|| in_words(&problems))
     }
 
     /// What is in use now.
@@ -390,7 +395,7 @@ impl InUse {
             let problems = files.problems(&certificates).into_iter();
             let new: Vec<_> = problems.filter(|problem| !known.iter().any(|known| known.is_same(problem))).collect();
             if !new.is_empty() {
-                bail!("{}", new.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "));
+                bail!("{}", in_words(&new));
             }
             // Challenges may be pending meanwhile.
             Ok(ServerTls::new(certificates, tickets, before.has_http2())?

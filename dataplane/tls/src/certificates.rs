@@ -225,7 +225,7 @@ impl Certificate {
     }
 
     /// Whether clients that come for this host, a name or an address, accept it.
-    fn is_for(&self, host: &str) -> bool {
+    pub fn is_for(&self, host: &str) -> bool {
         let Ok(host) = ServerName::try_from(host) else { return false };
         let own = self.key.cert.first().and_then(|own| EndEntityCert::try_from(own).ok());
         own.is_some_and(|own| own.verify_is_valid_for_subject_name(&host).is_ok())

@@ -260,6 +260,15 @@ fn versions_names_and_protocols_are_those_of_today() {
     let plain = http::get(https, "/healthz");
     assert_eq!(plain.status, 400);
     assert!(String::from_utf8_lossy(&plain.body).contains("use https://"));
+    // Who is at a wrong port is told of by the right one, which has TLS as well.
+    let said = |words: &str| eventually(words, seconds(10), || server.log.has(words).then_some(()));
+    assert!(!curl(&ca, rtmps, "live.example.org", "/healthz", &[]).status.success());
+    said(&format!("an HTTPS request on the RTMPS port: the HTTPS port is {}", https.port()));
+    let url = format!("rtmps://{https}/stream/cam");
+    assert!(!Tool::start("ffprobe", &["-v", "error", &url]).wait(seconds(20)).status.success());
+    said(&format!("an RTMPS connection on the HTTPS port: the RTMPS port is {}", rtmps.port()));
+    s_client(server.control, &[]);
+    said("a TLS connection on the control port, which has none");
 }
 
 #[test]

@@ -242,7 +242,13 @@ async fn open(
     let peer = client.0;
     let Some(acceptor) = secure else {
         let mut first = [0];
-        let Ok(peeked) = timeout(shared.limits.head_timeout, stream.peek(&mut first)).await else { return };
+        let mut ended = shared.ended.clone();
+        let peeked = tokio::select! {
+            peeked = timeout(shared.limits.head_timeout, stream.peek(&mut first)) => peeked,
+            // It has asked for nothing yet.
+            () = async { drop(ended.wait_for(|ended| *ended).await) } => return,
+        };
+        let Ok(peeked) = peeked else { return };
         if peeked.is_ok() && first[0] == HANDSHAKE {
             shared.numbers.control_refused("tls");
             if let Some(count) = shared.garbled.again() {

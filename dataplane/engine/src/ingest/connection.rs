@@ -113,10 +113,10 @@ pub(super) fn feed(
 /// Tells what a client got wrong, and what to do where it is in the wrong place; gives the reason of the session's end.
 pub(super) fn garbled(shard: &Shard, session: &Session, error: SessionError) -> CloseReason {
     let words = match error {
-        SessionError::Http if session.is_secure() && shard.https_port.is_some() => {
-            format!("an HTTPS request on the RTMPS port: the HTTPS port is {}", shard.https_port.unwrap_or_default())
-        }
-        SessionError::Http => format!("an HTTP request on the RTMP port: the HTTP port is {}", shard.http_port),
+        SessionError::Http => match shard.https_port.filter(|_| session.is_secure()) {
+            Some(port) => format!("an HTTPS request on the RTMPS port: the HTTPS port is {port}"),
+            None => format!("an HTTP request on the RTMP port: the HTTP port is {}", shard.http_port),
+        },
         SessionError::Tls => match shard.rtmps_port {
             Some(port) => format!("a TLS connection on the RTMP port: RTMPS is on port {port}"),
             None => "a TLS connection on the RTMP port, which has none: push to rtmp://".to_owned(),

@@ -189,24 +189,8 @@ impl Block {
 
     /// The same as these bytes, which are no FLV: for viewers of [`Form::FlvChunked`], who get them as they are.
     fn written(&self, bytes: Bytes) -> Self {
-        // Field by field: what is not taken over is not copied first.
-        let Self { seq, start, first_ms, last_ms, arrived, publisher, .. } = *self;
         let (stream_headers, index) = (Arc::clone(&self.stream_headers), FrameIndex::default());
-        let (chunk, tags_at, leading_of, catching_up) = (bytes, 0, None, false);
-        Self {
-            seq,
-            start,
-            catching_up,
-            stream_headers,
-            first_ms,
-            last_ms,
-            arrived,
-            publisher,
-            chunk,
-            tags_at,
-            index,
-            leading_of,
-        }
+        Self { chunk: bytes, tags_at: 0, index, leading_of: None, catching_up: false, stream_headers, ..*self }
     }
 
     /// What [`Self::from_parts`] makes it of again, beside its public fields.
