@@ -187,8 +187,9 @@ fn crates_know_only_what_is_below_them() {
         // It loads any server, and knows no more of ours than the formats.
         ("millstream-loadtest", &["millstream-proto"]),
         // Decodes and encodes, in a process of its own.
-        ("millstream-worker", &["millstream-proto", "millstream-av1"]),
+        ("millstream-worker", &["millstream-proto", "millstream-av1", "millstream-scale"]),
         ("millstream-av1", &[]),
+        ("millstream-scale", &[]),
         // Starts it, and says what it is to make.
         (
             "millstream-transcoder",

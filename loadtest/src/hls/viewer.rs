@@ -465,11 +465,20 @@ impl HlsViewer {
         let dts_ms = (sample.dts_us + 500) / 1_000;
         let (track, found) = if lane == 0 {
             let heads = sample.video_heads();
-            let mut tries = heads.iter().map(|head| {
-                self.place.find(hall.ledger, Track::Video, dts_ms, Sum::of_parts(&[head, sample.data]), stamp)
-            });
-            let other = |found: &Found| !matches!(found, Found::Damaged | Found::Unknown);
-            (Track::Video, tries.find(other).unwrap_or(Found::Damaged))
+            // Not known, where it is from before the first viewer of a stream that others publish.
+            let mut found = Found::Unknown;
+            for head in &heads {
+                let sum = Sum::of_parts(&[head, sample.data]);
+                match self.place.find(hall.ledger, Track::Video, dts_ms, sum, stamp) {
+                    Found::Unknown => {}
+                    Found::Damaged => found = Found::Damaged,
+                    other => {
+                        found = other;
+                        break;
+                    }
+                }
+            }
+            (Track::Video, found)
         } else {
             let sum = Sum::of_parts(&[&Sample::AUDIO_HEAD, sample.data]);
             (Track::Audio, self.place.find(hall.ledger, Track::Audio, dts_ms, sum, stamp))

@@ -151,6 +151,7 @@ fn in_chromium(script: &str, server: &Server) {
 }
 
 #[test]
+#[ignore = "takes half a minute; the page does the same in every run, tests/run --long has this"]
 fn hls_js_goes_from_the_live_edge_back_and_forth() {
     let (server, _client) = recording(6);
     let _push = hastened(&server, 40, 10);

@@ -40,6 +40,7 @@ fn fetched(server: &Server, folder: &str, manifest: &Manifest) {
 }
 
 #[test]
+#[ignore = "takes more than a minute; tests/run --long has it"]
 fn players_of_dash_play_a_recording_over_a_change_of_the_encoder() {
     let options = Options::open().config("[stream_defaults]\npublisher_wait = \"3s\"\n[hls]\nsegment = \"1s\"\n");
     let server = options.start();

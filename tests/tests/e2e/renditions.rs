@@ -313,6 +313,7 @@ fn worker(client: &mut Client) -> Value {
 }
 
 #[test]
+#[ignore = "takes a minute; tests/run --long has it"]
 fn hevc_and_av1_have_renditions_in_h264_where_ffmpeg_is_installed_and_none_outlives_the_server() {
     let (server, mut client) = start_with("cam", "[transcode]\nencoder = \"ffmpeg:libx264\"\n");
     let worker = worker(&mut client);

@@ -123,6 +123,7 @@ fn every_output_has_a_rendition_in_av1_and_what_is_too_slow_is_said() {
 
 /// What a browser shows of it: the pages have it in their menu, by FLV, HLS and DASH.
 #[test]
+#[ignore = "takes the whole machine; tests/run --long has it"]
 fn pages_play_a_rendition_in_av1() {
     let (server, _client) = start();
     let _push = Publisher::start(server.rtmp, "stream", "cam").expect("published").repeat(Clip::strip());

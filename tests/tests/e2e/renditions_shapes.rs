@@ -66,6 +66,7 @@ fn looks(url: &str) -> (u32, u32) {
 }
 
 #[test]
+#[ignore = "takes half a minute; tests/run --long has it"]
 fn pictures_of_two_fields_become_pictures_of_one_moment() {
     let server = start(&["cam"]);
     let fields = "testsrc2=size=640x360:rate=50,scroll=horizontal=0.02,tinterlace=mode=interleave_top,format=yuv420p";

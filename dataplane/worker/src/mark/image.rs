@@ -4,9 +4,7 @@
 use std::io::Cursor;
 use std::panic::catch_unwind;
 
-use fast_image_resize::images::{TypedImage, TypedImageRef};
-use fast_image_resize::pixels::U8x4;
-use fast_image_resize::{FilterType, ResizeAlg, ResizeOptions, Resizer};
+use millstream_scale::Scaler;
 use zune_jpeg::zune_core::colorspace::ColorSpace;
 use zune_jpeg::zune_core::options::DecoderOptions;
 
@@ -123,16 +121,11 @@ pub(super) fn fit(image: &Rgba8, (width, height): (f32, f32), room: (u32, u32), 
     if seen_across == 0 || seen_down == 0 || opacity_percent == 0 {
         return None;
     }
-    let source = TypedImageRef::<U8x4>::from_buffer(image.width, image.height, &image.samples).ok()?;
     let mut samples = vec![0; seen_across as usize * seen_down as usize * CHANNELS];
-    let mut target = TypedImage::<U8x4>::from_buffer(seen_across, seen_down, &mut samples).ok()?;
     let part = |seen: u32, whole: f32, of: u32| f64::from(of) * f64::from(seen) / f64::from(whole);
-    // Colours of what is not seen must not shine through at the edges: opacity is weighed in.
-    let options = ResizeOptions::new()
-        .resize_alg(ResizeAlg::Convolution(FilterType::CatmullRom))
-        .crop(0.0, 0.0, part(seen_across, width, image.width), part(seen_down, height, image.height))
-        .use_alpha(true);
-    Resizer::new().resize_typed(&source, &mut target, &options).ok()?;
+    let part = (part(seen_across, width, image.width), part(seen_down, height, image.height));
+    let source = (&image.samples[..], (image.width, image.height));
+    Scaler::default().rgba(source, part, (&mut samples, (seen_across, seen_down)))?;
     if opacity_percent < 100 {
         for [.., alpha] in samples.as_chunks_mut::<CHANNELS>().0 {
             *alpha = (u32::from(*alpha) * u32::from(opacity_percent) / 100) as u8;

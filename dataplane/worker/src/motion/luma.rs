@@ -1,7 +1,5 @@
 //! A frame of brightness, made small from a decoded picture's first plane: no colour is converted. Before it: the decoder; after it: [`super::Detector`].
-use fast_image_resize::images::{TypedImage, TypedImageRef};
-use fast_image_resize::pixels::U8;
-use fast_image_resize::{FilterType, ResizeAlg, ResizeOptions, Resizer};
+use millstream_scale::{Kernel, Scaler};
 
 use crate::picture::Picture;
 
@@ -29,33 +27,23 @@ impl Luma {
 }
 
 /// Makes pictures small. Keeps its tables from picture to picture.
-#[derive(Debug)]
+#[derive(Default, Debug)]
 pub struct Shrinker {
-    resizer: Resizer,
-    options: ResizeOptions,
-}
-
-impl Default for Shrinker {
-    fn default() -> Self {
-        Self::new()
-    }
+    planes: Scaler,
 }
 
 impl Shrinker {
     /// A shrinker without tables.
     pub fn new() -> Self {
-        // The mean of what a small pixel covers: it takes the most noise away.
-        let options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(FilterType::Box)).use_alpha(false);
-        Self { resizer: Resizer::new(), options }
+        Self::default()
     }
 
     /// The frame of a picture; `None` where the picture has no pixels.
     pub fn shrink(&mut self, picture: &Picture) -> Option<Luma> {
         let [(plane, (across, down)), ..] = picture.planes();
-        let source = TypedImageRef::<U8>::from_buffer(across as u32, down as u32, plane).ok()?;
-        let mut pixels = vec![0; WIDTH * HEIGHT];
-        let mut small = TypedImage::<U8>::from_buffer(WIDTH as u32, HEIGHT as u32, &mut pixels).ok()?;
-        self.resizer.resize_typed(&source, &mut small, &self.options).ok()?;
+        let mut pixels = vec![0; PIXELS];
+        let target = (&mut pixels[..], (WIDTH as u32, HEIGHT as u32));
+        self.planes.plane((plane, (across as u32, down as u32)), target, Kernel::Mean)?;
         Luma::new(pixels)
     }
 }

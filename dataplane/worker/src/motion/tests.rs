@@ -144,6 +144,7 @@ fn precision_and_recall_of_what_is_large() {
 }
 
 #[test]
+#[ignore = "takes half a minute; tests/run --long has it"]
 fn precision_and_recall_behind_an_encoder() {
     is_good(table("behind an encoder", &Kind::ALL, 200..202, |kind, seed| {
         let clip = Clip::new(kind, seed, false);
