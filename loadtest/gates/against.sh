@@ -2,8 +2,8 @@
 # shellcheck shell=bash
 
 # This server beside another build of it, MILLSTREAM_BASE, under the same loads by turns: what each takes of a core for a gigabyte, and the delay that
-# viewers have. Fails where the median of this one's cost is more than 3% above the other's. `AGAINST_ROUNDS` (default 3): pairs of each load: two runs of one
-# server may differ by 8%, and eleven pairs tell 3% from that. `AGAINST_LOADS`: only loads whose names match that expression.
+# viewers have. Fails where the median of this one's cost is more than 3% above the other's. `AGAINST_ROUNDS` (default 3): pairs of each load; single
+# pairs differ by a tenth and more. `AGAINST_LOADS`: only loads whose names match that expression.
 against() {
     local base=${MILLSTREAM_BASE:?MILLSTREAM_BASE names the other build of the server} rounds=${AGAINST_ROUNDS:-3} found=$scratch/against status=0
     : >"$found"
