@@ -6,7 +6,7 @@
 //!
 //! Reading order: [`fleet`] (what is known of nodes), [`desired_state`] and [`node_registry`] (its two halves), [`polled`] (what they ask and tell), [`asked`] (what they are asked), [`event_sink`] (who keeps what they tell).
 //!
-//! [`work`] has workers of other machines; [`certificates`] are those that control has for all nodes; [`webhook`] sends events to operators' servers; [`http`] is the client that it and the nodes' agents use; [`numbers`] is what is counted.
+//! [`work`] has workers of other machines; [`certificates`] are those that control has for all nodes; [`webhook`] sends events to operators' servers; [`http`] is the client that it and the nodes' agents use; [`numbers`] is what is counted; [`ticks`] are timers that go off together.
 //!
 //! Invariants: every queue, map, body and wait has a maximum, in [`limits`]; a secret never reaches a log; what control has
 //! acknowledged as kept is kept.
@@ -34,6 +34,7 @@ mod shares;
 mod tasks;
 #[cfg(test)]
 mod tests;
+pub mod ticks;
 mod time_series;
 mod trust;
 pub mod webhook;

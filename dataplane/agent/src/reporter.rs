@@ -12,7 +12,7 @@ use millstream_control_protocol::live::ViewerCount;
 use millstream_engine::Remote;
 use millstream_engine::admin::feed::Events;
 use tokio::sync::watch;
-use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep_until, timeout};
+use tokio::time::{Instant, Interval, sleep_until, timeout};
 
 use super::agent::{Identity, Shared};
 use super::beside::Beside;
@@ -24,6 +24,7 @@ use super::worker::KnownWorker;
 use millstream_fleet::backoff::Backoff;
 use millstream_fleet::limits::{EVENTS_KEPT_MAX, EVENTS_PER_REPORT_MAX};
 use millstream_fleet::numbers::Count;
+use millstream_fleet::ticks;
 
 /// All that is live is told this often.
 const LIVE_EVERY: Duration = Duration::from_secs(5);
@@ -111,13 +112,9 @@ impl Reporter {
     }
 
     pub(super) async fn run(mut self, mut stop: watch::Receiver<bool>) {
-        let mut tick = interval(LIVE_EVERY);
-        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut looks = interval(FAILING_EVERY);
-        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let (mut tick, mut looks) = (ticks::interval(LIVE_EVERY), ticks::interval(FAILING_EVERY));
         let (shared, records) = (Arc::clone(&self.shared), self.records.clone());
-        let mut judging = interval(diagnosis::LOOK_EVERY);
-        judging.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut judging = ticks::interval(diagnosis::LOOK_EVERY);
         let (mut with_live, mut with_diagnoses, mut not_before) = (false, false, Instant::now());
         loop {
             let (mut last, mut judges) = (false, false);
@@ -180,7 +177,7 @@ impl Reporter {
     async fn judge(&mut self, judging: &mut Interval) -> bool {
         let began = Instant::now();
         let has_changed = self.diagnoses.look(&self.engine).await;
-        judging.reset_after(diagnosis::next_look(began.elapsed()));
+        judging.reset_at(ticks::after(diagnosis::next_look(began.elapsed()), diagnosis::LOOK_EVERY));
         has_changed
     }
 

@@ -27,7 +27,7 @@ use millstream_engine::directory::Directory;
 use millstream_fleet::http::guard::Guard;
 use millstream_fleet::numbers::{END, Numbers};
 use millstream_fleet::webhook::deliver::{Deliverer, Patience};
-use millstream_fleet::{self as fleet, Fleet, SERIES_EVERY, Tickets};
+use millstream_fleet::{self as fleet, Fleet, SERIES_EVERY, Tickets, ticks};
 use millstream_policy::signed::Apps;
 use millstream_proto::network::Network;
 use millstream_proto::secret::Secret;
@@ -345,7 +345,7 @@ impl Control {
 
 async fn take_series(api: Api) {
     loop {
-        tokio::time::sleep(SERIES_EVERY).await;
+        ticks::sleep(SERIES_EVERY).await;
         api.take_series();
     }
 }

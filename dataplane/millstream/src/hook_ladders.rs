@@ -13,7 +13,8 @@ use millstream_engine::directory::rendition_of;
 use millstream_hook_steps::ladder::{Choosing, Chosen, choose, is_asked, source};
 use millstream_hooks::wit::policy;
 use millstream_proto::id::Id;
-use tokio::time::timeout;
+use tokio::sync::Notify;
+use tokio::time::{sleep, timeout};
 
 use crate::clock::unix_ms;
 
@@ -41,6 +42,7 @@ struct Case {
 #[derive(Default)]
 pub(crate) struct Ladders {
     asked: Mutex<Asked>,
+    begun: Notify,
 }
 
 #[derive(Default)]
@@ -79,7 +81,16 @@ impl Ladders {
         }
         if let Ok(stream) = Id::new(stream) {
             asked.fresh.insert(stream, 0);
+            self.begun.notify_one();
         }
+    }
+
+    /// Returns so long after a stream has begun, or now, while there are some that have.
+    pub(crate) async fn has_fresh(&self, wait: Duration) {
+        while self.asked().fresh.is_empty() {
+            self.begun.notified().await;
+        }
+        sleep(wait).await;
     }
 
     /// Whether there is anything to look at.

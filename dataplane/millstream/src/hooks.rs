@@ -16,6 +16,7 @@ use millstream_control_protocol::state::{Binding, Mode};
 use millstream_engine::Remote;
 use millstream_engine::admin::remote::Unanswered;
 use millstream_fleet::limits::{HOOKS_TOLD_MAX, REPLAYS_WAIT_MAX};
+use millstream_fleet::ticks;
 use millstream_hook_steps::bound::Bound;
 use millstream_hook_steps::chain::{chain, in_order};
 use millstream_hook_steps::failing::{Counted, Lately};
@@ -49,9 +50,9 @@ use crate::upstreams::Upstreams;
 /// Looks whether shards have taken a chain, and the time between them.
 const CHAIN_TRIES: u32 = 50;
 const CHAIN_WAIT: Duration = Duration::from_millis(100);
-/// Streams that have just begun are looked at for hooks this often, and all streams with each eighth of these looks.
+/// Streams that have just begun are looked at for hooks this often, and all streams less often.
 const LOOK_AT_FRESH_EVERY: Duration = Duration::from_millis(250);
-const LOOKS_AT_ALL: u32 = 8;
+const LOOK_EVERY: Duration = Duration::from_secs(2);
 
 /// What was compiled is looked through for the first time so long after the start, and then so often.
 const FIRST_TRIM: Duration = Duration::from_secs(5);
@@ -244,15 +245,18 @@ impl Hooks {
         self.viewers.tell(Weak::clone(&hooks), &engine, &self.side);
         self.viewers.want(!self.post.hearings().is_empty());
         self.side.spawn(async move {
-            let mut looks = 0_u32;
+            let mut all = ticks::interval(LOOK_EVERY);
             loop {
-                tokio::time::sleep(LOOK_AT_FRESH_EVERY).await;
+                let Some(ladders) = hooks.upgrade().map(|hooks| Arc::clone(&hooks.ladders)) else { return };
+                let looks_at_all = tokio::select! {
+                    _ = all.tick() => true,
+                    () = ladders.has_fresh(LOOK_AT_FRESH_EVERY) => false,
+                };
                 let Some(hooks) = hooks.upgrade() else { return };
-                looks = looks.wrapping_add(1);
-                let app = hooks.app();
-                hooks.ladders.look_at_fresh(&engine, app).await;
-                if looks.is_multiple_of(LOOKS_AT_ALL) {
+                if looks_at_all {
                     hooks.look_at_streams(&engine).await;
+                } else {
+                    hooks.ladders.look_at_fresh(&engine, hooks.app()).await;
                 }
             }
         });
@@ -263,7 +267,7 @@ impl Hooks {
         if locked(&self.in_force).is_empty() && !self.ladders.is_on() {
             return;
         }
-        let Ok(Ok(live)) = timeout(LOOK_AT_FRESH_EVERY * LOOKS_AT_ALL, engine.on_air()).await else { return };
+        let Ok(Ok(live)) = timeout(LOOK_EVERY, engine.on_air()).await else { return };
         let app = self.app();
         self.ladders.look_at_all(&live, engine, app).await;
         let on_air = live.into_iter().filter_map(|live| {

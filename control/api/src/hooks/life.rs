@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use millstream_control_protocol::event::What;
 use millstream_control_protocol::exchange::HookCalls;
+use millstream_fleet::ticks;
 use millstream_store::item::{Change, Expect, TRANSACTION_CHANGES_MAX};
-use tokio::time::sleep;
 
 use super::inspect::{ConfigCheck, Given};
 use super::versions::{self, Failed};
@@ -244,7 +244,7 @@ impl Api {
     /// Looks every second whether a version fails too often, for ever.
     pub async fn take_back_what_fails(self) {
         loop {
-            sleep(LOOK_EVERY).await;
+            ticks::sleep(LOOK_EVERY).await;
             self.look_for_failing_hooks().await;
         }
     }

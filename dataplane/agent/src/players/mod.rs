@@ -11,10 +11,11 @@ use std::time::Duration;
 use millstream_control_protocol::quality::Quality;
 use millstream_engine::{Remote, Said};
 use millstream_fleet::numbers::players::{Observed, PlayerNumbers};
+use millstream_fleet::ticks;
 use millstream_proto::cmcd::Format;
 use millstream_proto::id::Id;
 use tokio::sync::watch;
-use tokio::time::{Instant, MissedTickBehavior, interval};
+use tokio::time::Instant;
 
 use self::session::Session;
 use self::window::{Told, Window};
@@ -164,8 +165,7 @@ pub(super) async fn follow(
     mut stop: watch::Receiver<bool>,
 ) {
     let begun = Instant::now();
-    let mut tick = interval(FETCH_EVERY);
-    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut tick = ticks::interval(FETCH_EVERY);
     loop {
         tokio::select! {
             _ = tick.tick() => {}
