@@ -80,11 +80,11 @@ impl fmt::Display for Load {
     }
 }
 
-/// Ticks in which a core was idle, and all ticks, since the machine started. Source: proc(5), `/proc/stat`: user, nice, system, idle, iowait, irq,
-/// softirq, steal.
+/// Ticks in which a core was idle, or worked for processes that give way to all others, and all ticks, since the machine started. Source: proc(5),
+/// `/proc/stat`: user, nice, system, idle, iowait, irq, softirq, steal.
 fn cpu_ticks() -> (u64, u64) {
     let text = std::fs::read_to_string("/proc/stat").expect("Linux");
     let ticks = text.lines().next().into_iter().flat_map(|line| line.split_whitespace().skip(1).take(8));
     let ticks: Vec<u64> = ticks.map(|ticks| ticks.parse().expect("a number")).collect();
-    (ticks[3] + ticks[4], ticks.iter().sum())
+    (ticks[1] + ticks[3] + ticks[4], ticks.iter().sum())
 }

@@ -89,6 +89,7 @@ fn case_35_twenty_five_streams_advance_in_one_page() {
 
 /// HTTP/2 has them all on one connection.
 #[test]
+#[ignore = "takes half a minute of all cores; tests/run --long has it"]
 fn case_35_twenty_five_streams_advance_in_one_page_over_one_connection() {
     let authority = Authority::new();
     authority.certify("live", &["127.0.0.1"], NOW);

@@ -21,6 +21,7 @@ fn run(program: &str, args: &[&str], dir: &Path) -> String {
 const BINARY_BYTES_MAX: u64 = 102_000_000;
 
 #[test]
+#[ignore = "takes half a minute; tests/run --long has it"]
 fn a_release_is_a_package_and_an_image_that_run() {
     let room = tempfile::tempdir().expect("a directory");
     let dist = room.path().join("dist");

@@ -382,8 +382,9 @@ fn case_34_and_case_32_shaka_goes_on_where_a_file_begins_again() {
     Stage::exact(Clip::numbered_with_seam()).all_keep_their_promise(&["shaka ll"]);
 }
 
-/// The table with one encoder. The environment may choose from it, `PLAYERS` (names with commas), and put the server away, `PLAYERS_LATENCY_MS`.
-fn whole_table(stage: Stage, browser: &str, side_by_side: usize) {
+/// The table with one encoder, one player at a time: what several lack where they decode and draw on two cores says nothing about the server. The
+/// environment may choose from it, `PLAYERS` (names with commas), and put the server away, `PLAYERS_LATENCY_MS`.
+fn whole_table(stage: Stage, browser: &str) {
     let chosen = std::env::var("PLAYERS").ok();
     let away = std::env::var("PLAYERS_LATENCY_MS").map_or(0, |ms| ms.parse().expect("milliseconds"));
     let players: Vec<&str> = match &chosen {
@@ -394,7 +395,7 @@ fn whole_table(stage: Stage, browser: &str, side_by_side: usize) {
             .filter(|name| browser == CHROMIUM || *name != "native")
             .collect(),
     };
-    every_player(stage.at_distance(millis(away)), browser, side_by_side, &players);
+    every_player(stage.at_distance(millis(away)), browser, 1, &players);
 }
 
 /// Lets all of these play, some at once, and fails with all that they do not keep to.
@@ -408,31 +409,31 @@ fn every_player(mut stage: Stage, browser: &str, side_by_side: usize, players: &
 }
 
 #[test]
-#[ignore = "takes two minutes; tests/run --long has it"]
+#[ignore = "takes six minutes; tests/run --long has it"]
 fn every_player_plays_48_khz() {
-    whole_table(Stage::exact(Clip::numbered_48k()), CHROMIUM, SIDE_BY_SIDE);
+    whole_table(Stage::exact(Clip::numbered_48k()), CHROMIUM);
 }
 
 #[test]
-#[ignore = "takes two minutes; tests/run --long has it"]
+#[ignore = "takes six minutes; tests/run --long has it"]
 fn every_player_plays_44_khz_and_b_frames() {
-    whole_table(Stage::exact(Clip::numbered_b_frames()), CHROMIUM, SIDE_BY_SIDE);
+    whole_table(Stage::exact(Clip::numbered_b_frames()), CHROMIUM);
 }
 
 #[test]
-#[ignore = "takes two minutes; tests/run --long has it"]
+#[ignore = "takes six minutes; tests/run --long has it"]
 fn every_player_plays_what_ffmpeg_sends() {
-    whole_table(Stage::ffmpeg(Clip::numbered_48k()), CHROMIUM, SIDE_BY_SIDE);
+    whole_table(Stage::ffmpeg(Clip::numbered_48k()), CHROMIUM);
 }
 
 #[test]
-#[ignore = "takes two minutes; tests/run --long has it"]
+#[ignore = "takes six minutes; tests/run --long has it"]
 fn every_player_plays_a_file_that_begins_again() {
-    whole_table(Stage::exact(Clip::numbered_with_seam()), CHROMIUM, SIDE_BY_SIDE);
+    whole_table(Stage::exact(Clip::numbered_with_seam()), CHROMIUM);
 }
 
 #[test]
-#[ignore = "takes three minutes; tests/run --long has it"]
+#[ignore = "takes six minutes; tests/run --long has it"]
 fn every_player_plays_in_firefox() {
-    whole_table(Stage::exact(Clip::numbered_48k()), FIREFOX, 2);
+    whole_table(Stage::exact(Clip::numbered_48k()), FIREFOX);
 }
