@@ -110,7 +110,7 @@ pub(crate) enum Found {
     Damaged,
     /// No such frame was sent.
     Unknown,
-    /// Nothing to go by yet: audio before the first picture.
+    /// Nothing to go by: audio before the first picture, or a time of which no viewer has told where the viewers write the ledger.
     TooEarly,
 }
 
@@ -184,6 +184,8 @@ impl Place {
                         // Silence repeats itself; only what there is once can tell that time was shifted.
                         Some((number, 1)) => (*number, true),
                         _ if frames.near(expected).next().is_some() => return Found::Damaged,
+                        // One viewer was ahead of the others when it began: what is between them nobody has told.
+                        _ if ledger.learns => return Found::TooEarly,
                         _ => return Found::Unknown,
                     },
                 }

@@ -79,6 +79,19 @@ fn viewers_of_a_foreign_stream_are_compared_with_each_other() {
 }
 
 #[test]
+fn what_is_between_two_viewers_of_a_stream_that_others_publish_is_no_fault() {
+    let mut ledger = Ledger::learned();
+    let (mut behind, mut ahead) = (Place::default(), Place::default());
+    let found = Found::Frame { planned: None, missing: 0, shifted: false };
+    assert_eq!(behind.find(&mut ledger, Video, 40, sum(1), None), found);
+    assert_eq!(ahead.find(&mut ledger, Video, 160, sum(4), None), found);
+    assert_eq!(behind.find(&mut ledger, Video, 80, sum(2), None), Found::TooEarly);
+    assert_eq!(behind.find(&mut ledger, Video, 120, sum(3), None), Found::TooEarly);
+    assert_eq!(behind.find(&mut ledger, Video, 160, sum(4), None), found);
+    assert_eq!(behind.find(&mut ledger, Video, 0, sum(9), None), Found::TooEarly, "from before the first one");
+}
+
+#[test]
 fn it_stays_bounded_and_knows_what_is_outstanding() {
     let mut ledger = ledger();
     for n in 100..LEDGER_FRAMES_MAX as u32 + 500 {

@@ -465,12 +465,12 @@ impl HlsViewer {
         let dts_ms = (sample.dts_us + 500) / 1_000;
         let (track, found) = if lane == 0 {
             let heads = sample.video_heads();
-            // Not known, where it is from before the first viewer of a stream that others publish.
             let mut found = Found::Unknown;
             for head in &heads {
                 let sum = Sum::of_parts(&[head, sample.data]);
                 match self.place.find(hall.ledger, Track::Video, dts_ms, sum, stamp) {
-                    Found::Unknown => {}
+                    other @ (Found::Unknown | Found::TooEarly) if found != Found::Damaged => found = other,
+                    Found::Unknown | Found::TooEarly => {}
                     Found::Damaged => found = Found::Damaged,
                     other => {
                         found = other;
