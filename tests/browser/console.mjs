@@ -190,6 +190,19 @@ await open(async ({ context, newPage }) => {
   await page.waitForSelector('.bar [role=status]:has-text("Saved")');
   check((await api('GET', 'streams/lobby')).settings.description === 'typed before the login was over', 'the edit is not saved');
 
+  step('types on while it is saved');
+  await page.route('**/api/v1/streams/lobby', async (route) => {
+    if (route.request().method() === 'PATCH') await sleep(700);
+    await route.continue();
+  });
+  await page.fill('textarea[name=description]', 'saved slowly');
+  await page.click('.bar button.primary');
+  await page.fill('input[name=videoname]', 'Typed meanwhile');
+  await until('it is saved', 10, async () => (await api('GET', 'streams/lobby')).settings.description === 'saved slowly');
+  await page.waitForSelector('.bar button.primary:not([disabled])');
+  check(await page.inputValue('input[name=videoname]') === 'Typed meanwhile', 'what was typed meanwhile is lost');
+  await page.unroute('**/api/v1/streams/lobby');
+
   step('looks at a draft that another view left');
   await page.fill('input[name=videoname]', 'Lobby, not saved');
   await go('#/streams/lobby/play');

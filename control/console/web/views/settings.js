@@ -1,5 +1,5 @@
 // A stream's settings: what they may hold is the API's own description; what two people change at once is shown, and nothing is overwritten.
-import { useEffect, useState } from 'preact/hooks';
+import { useEffect, useLayoutEffect, useState } from 'preact/hooks';
 import { call, get, may, seg, session } from '../lib/api.js';
 import { html } from '../lib/html.js';
 import { has, t } from '../lib/text.js';
@@ -27,6 +27,8 @@ session.follow((now) => { if (!now) drafts.clear(); });
 const LONG = ['description', 'relayURL'];
 
 const typesOf = (schema) => [].concat(schema.type ?? []);
+// What has been typed since then.
+const since = (before, now) => Object.fromEntries(Object.entries(now).filter(([name, value]) => !(name in before && same(value, before[name]))));
 const same = (a, b) => JSON.stringify(a ?? null) === JSON.stringify(b ?? null);
 const bytesOf = (text) => new TextEncoder().encode(text).length;
 
@@ -125,7 +127,8 @@ export function Settings({ id, stream, changed }) {
     // Text of a field that has another value now is not its text any more.
     type((old) => Object.fromEntries(Object.entries(old).filter(([name]) => same(stream.settings[name], base.settings[name]))));
   }, [stream]);
-  useEffect(() => {
+  // Before anything else can happen: other effects wait for the next picture, and a link may take this view away before it.
+  useLayoutEffect(() => {
     if (dirty) drafts.set(id, { base, draft, typed });
     else drafts.delete(id);
   }, [base, draft, typed]);
@@ -161,7 +164,9 @@ export function Settings({ id, stream, changed }) {
     say({ busy: true, problem: null, mended: [], theirs: null, saved: false });
     try {
       const next = await call('PATCH', `streams/${seg(id)}`, { json: { settings: draft }, etag: base.etag });
-      forget(next);
+      begin(next);
+      write((now) => since(draft, now));
+      type((now) => since(typed, now));
       changed(next);
       say({ busy: false, problem: null, mended: [], theirs: null, saved: true });
     } catch (problem) {
@@ -197,7 +202,7 @@ export function Settings({ id, stream, changed }) {
       ${state.theirs && html`<${Conflict} base=${base} theirs=${state.theirs} draft=${draft} take=${take} drop=${drop} />`}
       <${Why} problem=${state.problem?.errors?.length ? null : state.problem} />
       ${state.problem?.errors?.length > 0 && html`<p class="why" role="alert">${t('not_saved')}</p>`}
-      <div class="row end"><span role="status">${state.saved ? t('saved') : dirty ? t('changes', { count: Object.keys(draft).length }) : ''}</span>
+      <div class="row end"><span role="status">${state.saved && !dirty ? t('saved') : dirty ? t('changes', { count: Object.keys(draft).length }) : ''}</span>
       <button type="button" disabled=${!dirty || state.busy} onClick=${undo}>${t('undo')}</button>
       <button class="primary" disabled=${!dirty || bad || state.busy || state.theirs}>${t('save')}</button></div>
     </div>`}
