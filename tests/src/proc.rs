@@ -52,6 +52,18 @@ pub fn kill(pid: u32) {
     kill_process(pid, Signal::KILL).expect("it can be killed");
 }
 
+/// Sends a fault of the code to the thread of a process that has this name: the kernel gives a signal for a thread's id to that thread.
+pub fn fault(pid: u32, thread: &str) {
+    let tasks = fs::read_dir(format!("/proc/{pid}/task")).expect("the process lives");
+    let found = tasks.filter_map(|task| {
+        let path = task.ok()?.path();
+        (fs::read_to_string(path.join("comm")).ok()?.trim() == thread).then_some(())?;
+        path.file_name()?.to_str()?.parse().ok()
+    });
+    let [thread] = found.collect::<Vec<u32>>()[..] else { panic!("no thread, or several, of the name {thread:?}") };
+    signal(thread, Signal::SEGV);
+}
+
 /// Stops a process where it is, until it [goes on](go_on). One that has ended is left alone.
 pub fn stop(pid: u32) {
     signal(pid, Signal::STOP);

@@ -286,7 +286,7 @@ pub enum What {
         /// Its name.
         #[serde(default)]
         rendition: String,
-        /// `too_slow`: the machine is, and gave it up so that others go on; `codec`, `full`, `worker_away`, `failed`: an open set.
+        /// `too_slow`: the machine is, and gave it up so that others go on; `codec`, `full`, `crashed`, `worker_away`, `failed`: an open set.
         #[serde(default)]
         reason: String,
         /// Why, in words.

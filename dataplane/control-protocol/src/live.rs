@@ -69,7 +69,7 @@ pub struct Rendition {
     pub name: String,
     /// `idle`: nobody asks for it; `starting`: somebody does; `running`: it is made; `unavailable`: it cannot be. An open set.
     pub state: String,
-    /// Why it is unavailable, in one word: `codec`, `not_smaller`, `too_slow`, `full`, `worker_away`, `failed`: an open set.
+    /// Why it is unavailable, in one word: `codec`, `not_smaller`, `too_slow`, `full`, `crashed`, `worker_away`, `failed`: an open set.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
     /// The same in words, and what to do.

@@ -49,6 +49,9 @@ pub enum NoPicture {
     /// It is not there in time.
     #[error("the picture was not there in time; try again in a moment")]
     Busy,
+    /// None is taken for a while, and why.
+    #[error("{0}")]
+    LeftOut(String),
     /// The stream has none that can be decoded, and why.
     #[error("there is no picture of this stream: {0}")]
     Undecodable(String),

@@ -2,12 +2,13 @@
 //! after it: `millstream worker`, which reads streams and publishes renditions at this node's own ports.
 //!
 //! Reading order: [`workers`] (what shards talk to), [`table`] (what is wanted, and what a worker has to be told of it), [`states`] (how that goes, and the events of it), [`loads`] (how much it is), [`snapshots`]
-//! (pictures), [`sprites`] (small ones of recordings), [`watches`] (motion) with [`hooks`], [`marks`] and [`fetch`] (what is drawn over renditions, and its images), [`addresses`] (where a worker finds its node), [`encoder`] (what encodes), [`ffmpeg`] (which one there is), [`program`] (what is run), [`process`]
+//! (pictures), [`sprites`] (small ones of recordings), [`watches`] (motion) with [`hooks`], [`crashes`] (streams that end workers), [`marks`] and [`fetch`] (what is drawn over renditions, and its images), [`addresses`] (where a worker finds its node), [`encoder`] (what encodes), [`ffmpeg`] (which one there is), [`program`] (what is run), [`process`]
 //! (a worker, from its start to its end).
 //!
 //! Workers of other machines: [`remote`] (the port that they come to) with [`greeting`]; on the other machine [`far`] (a small supervisor, which holds the connection and keeps the process that
 //! decodes) with [`link`] (its questions to control).
 mod addresses;
+mod crashes;
 mod encoder;
 mod far;
 mod fetch;

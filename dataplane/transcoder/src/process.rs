@@ -81,8 +81,17 @@ struct Speaking<'a> {
     is_far: bool,
 }
 
-/// Runs one on this machine until it ends. True in `was_ready` once it has taken orders.
-pub(crate) async fn run(shared: &Arc<Shared>, program: &Program, was_ready: &mut bool) -> Ended {
+/// How a worker did.
+#[derive(Debug, Default)]
+pub(crate) struct Course {
+    /// It has taken orders.
+    pub(crate) was_ready: bool,
+    /// A stream's pictures ended it, and that stream is left out for now.
+    pub(crate) has_crashed: bool,
+}
+
+/// Runs one on this machine until it ends, and says in `course` how it does.
+pub(crate) async fn run(shared: &Arc<Shared>, program: &Program, course: &mut Course) -> Ended {
     // What one before it was too slow for says nothing of this one, nor of none.
     shared.sheds(&Told::default());
     shared.is_of_here();
@@ -102,7 +111,7 @@ pub(crate) async fn run(shared: &Arc<Shared>, program: &Program, was_ready: &mut
         tokio::spawn(log(stderr));
     }
     let speaking = Speaking { key: key.as_ref(), may_hook: true, way: Way::default(), is_far: false };
-    let ended = speak(shared, (&mut stdin, &mut stdout), speaking, was_ready).await;
+    let ended = speak(shared, (&mut stdin, &mut stdout), speaking, course).await;
     shared.is_started(0);
     shared.sheds(&Told::default());
     // A worker ends when its input does; one that hangs is killed.
@@ -123,8 +132,8 @@ pub(crate) async fn run(shared: &Arc<Shared>, program: &Program, was_ready: &mut
     }
 }
 
-/// Has the node's work done by one of another machine until its connection ends. True in `was_ready` once it has taken orders.
-pub(crate) async fn run_far(shared: &Arc<Shared>, arrived: Arrived, was_ready: &mut bool) -> Ended {
+/// Has the node's work done by one of another machine until its connection ends, and says in `course` how it does.
+pub(crate) async fn run_far(shared: &Arc<Shared>, arrived: Arrived, course: &mut Course) -> Ended {
     shared.sheds(&Told::default());
     shared.is_of(&arrived);
     let key = match arrived.hooks.then(key).transpose() {
@@ -134,7 +143,7 @@ pub(crate) async fn run_far(shared: &Arc<Shared>, arrived: Arrived, was_ready: &
     let (mut from, mut to) = tokio::io::split(arrived.line);
     let way = Way { host: Some(arrived.reached), from: Some(arrived.from) };
     let speaking = Speaking { key: key.as_ref(), may_hook: arrived.is_safe, way, is_far: true };
-    let ended = speak(shared, (&mut to, &mut from), speaking, was_ready).await;
+    let ended = speak(shared, (&mut to, &mut from), speaking, course).await;
     shared.is_started(0);
     shared.sheds(&Told::default());
     ended.unwrap_or(Ended::Gone)
@@ -215,7 +224,7 @@ async fn speak(
     shared: &Arc<Shared>,
     (to, from): (&mut (impl AsyncWrite + Unpin), &mut (impl AsyncRead + Unpin)),
     Speaking { key, may_hook, way, is_far }: Speaking<'_>,
-    was_ready: &mut bool,
+    course: &mut Course,
 ) -> Option<Ended> {
     let patience = if is_far { FAR_WAIT } else { END_WAIT };
     if let Some(key) = key
@@ -223,7 +232,7 @@ async fn speak(
     {
         return Some(ended);
     }
-    let (mut reader, mut told) = (Reader::new(), Told::default());
+    let (mut reader, mut told) = (Reader::new(), shared.told_nothing());
     let mut buffer = vec![0; READ_BYTES];
     let (mut is_due, mut orders_at) = (true, None);
     let mut ping_at = is_far.then(Instant::now);
@@ -242,7 +251,7 @@ async fn speak(
             if may_hook && key.is_none() && shared.needs_hooks() {
                 return Some(Ended::Hooks);
             }
-            let (due, next) = if *was_ready { shared.orders(&mut told, way) } else { (Vec::new(), None) };
+            let (due, next) = if course.was_ready { shared.orders(&mut told, way) } else { (Vec::new(), None) };
             for due in due {
                 let (order, payload) = due.order(key).await;
                 match say(to, &order, &payload, patience).await {
@@ -255,7 +264,7 @@ async fn speak(
             shared.sheds(&told);
         }
         // One that makes something tells how it does every few seconds; one of another machine answers when it is asked.
-        let owes_word = is_far || !*was_ready || told.started() > 0 || shared.is_watching();
+        let owes_word = is_far || !course.was_ready || told.started() > 0 || shared.is_watching();
         if written > 0 {
             silence.told(writing_since, Instant::now(), written);
         }
@@ -282,13 +291,14 @@ async fn speak(
                     match reader.poll::<Report>() {
                         Ok(None) => break,
                         Ok(Some(Message { header, payload })) => {
-                            *was_ready |= matches!(header, Report::Ready { .. });
+                            course.was_ready |= matches!(header, Report::Ready { .. });
                             // What is seen changes no order, and comes often.
                             is_due |= !matches!(
                                 header,
                                 Report::Hooked { .. } | Report::Motion { .. } | Report::Watched { .. } | Report::Pong
                             );
                             let of = heard(shared, &mut told, &header);
+                            course.has_crashed |= shared.heard_of_crash(&told, &header);
                             shared.heard_of_marks(of.as_ref(), &header);
                             shared.heard_of_motion(&header, &payload);
                             shared.heard_of_sprite(&header, &payload);

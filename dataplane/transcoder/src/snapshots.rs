@@ -78,6 +78,16 @@ impl Snapshots {
         requests
     }
 
+    /// The stream of a request.
+    pub(crate) fn stream_of(&self, request: u64) -> Option<&Id> {
+        self.pending.iter().find(|(_, pending)| pending.request == Some(request)).map(|(stream, _)| stream)
+    }
+
+    /// No worker is asked for a picture of this stream: gives who asked for it.
+    pub(crate) fn give_up(&mut self, stream: &Id) -> Vec<Asker> {
+        self.pending.remove(stream).map(|pending| pending.askers).unwrap_or_default()
+    }
+
     /// The worker has ended: another one is asked for what it has not answered.
     pub(crate) fn forget_requests(&mut self) {
         self.pending.values_mut().for_each(|pending| pending.request = None);
@@ -94,7 +104,7 @@ impl Snapshots {
             }
             _ => return None,
         };
-        let stream = self.pending.iter().find(|(_, pending)| pending.request == Some(number))?.0.clone();
+        let stream = self.stream_of(number)?.clone();
         let Pending { askers, .. } = self.pending.remove(&stream)?;
         self.taken.insert(stream.clone(), (now, picture.clone()));
         Some((stream, askers, picture))
@@ -137,6 +147,18 @@ mod tests {
         let failed = Report::Failed { request: 3, why: Why::Unsupported, error: Some("HEVC".to_owned()) };
         let (_, _, none) = snapshots.heard(&failed, Bytes::new(), now + SHARED).unwrap();
         assert_eq!(none, Err(NoPicture::Undecodable("HEVC".to_owned())));
+    }
+
+    #[test]
+    fn who_asks_for_a_picture_that_ended_a_worker_is_told_so_and_no_other_worker_is_asked() {
+        let (mut snapshots, now, cam) = (Snapshots::default(), Instant::now(), Id::new("cam").unwrap());
+        assert_eq!(want(&mut snapshots, 0, &cam, now), None);
+        assert_eq!(want(&mut snapshots, 1, &cam, now), None);
+        assert_eq!(snapshots.requests(), [(1, cam.clone())]);
+        assert_eq!((snapshots.stream_of(1), snapshots.stream_of(2)), (Some(&cam), None));
+        assert_eq!(snapshots.give_up(&cam).len(), 2);
+        snapshots.forget_requests();
+        assert!(snapshots.requests().is_empty());
     }
 
     #[test]

@@ -83,6 +83,12 @@ impl States {
         }
     }
 
+    /// A worker has ended with a picture of this stream, and no rendition of it is made until then; gives what is to be told.
+    pub(crate) fn crashed(&mut self, stream: &Id, why: &str, wanted: &Wanted, until: Instant) -> Vec<(Id, What)> {
+        let names = wanted.get(stream).into_iter().flatten().map(|rendition| stream.of_rendition(&rendition.name));
+        names.filter_map(|id| self.fail(&id, "crashed", why, until)).collect()
+    }
+
     /// A worker takes orders.
     pub(crate) fn worker_ready(&mut self) {
         self.workers_lost = 0;
@@ -167,7 +173,7 @@ impl States {
 
 /// What is tried again within a moment is no trouble.
 fn is_trouble(reason: &str, until: Instant, now: Instant) -> bool {
-    matches!(reason, "too_slow" | "full" | "codec" | "not_smaller") && now < until
+    matches!(reason, "too_slow" | "full" | "codec" | "not_smaller" | "crashed") && now < until
 }
 
 const fn reason_of_shed() -> &'static str {
@@ -280,6 +286,24 @@ mod tests {
         states.worker_ready();
         assert_eq!(states.trouble(&id("480p"), now), None);
         assert_eq!(kinds(states.heard(&id("360p"), &started(), &wanted, now)), ["cam rendition_started "]);
+    }
+
+    #[test]
+    fn a_stream_that_ended_its_worker_is_told_as_such_and_the_others_as_interrupted() {
+        let (mut states, now, mut wanted) = (States::default(), Instant::now(), wanted());
+        let other = Id::new("other").unwrap();
+        let of_other = other.of_rendition(&RenditionName::new("360p").unwrap());
+        wanted.insert(other, wanted[&id("")][..1].to_vec());
+        states.heard(&id("360p"), &started(), &wanted, now);
+        states.heard(&of_other, &started(), &wanted, now);
+        let until = now + Duration::from_secs(20);
+        let told = states.crashed(&id(""), "it ended the worker", &wanted, until);
+        assert_eq!(kinds(told), ["cam rendition_failed crashed"; 2]);
+        assert_eq!(kinds(states.worker_gone(now)), ["other rendition_failed worker_away"]);
+        states.worker_ready();
+        let trouble = states.trouble(&id("480p"), now).unwrap();
+        assert_eq!((trouble.reason, trouble.text.as_str()), ("crashed", "it ended the worker"));
+        assert_eq!((states.trouble(&of_other, now), states.trouble(&id("480p"), until)), (None, None));
     }
 
     #[test]

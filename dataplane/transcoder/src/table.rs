@@ -81,6 +81,11 @@ struct Job {
 }
 
 impl Told {
+    /// Of a worker to which none of these streams is given before that time.
+    pub(crate) fn without<'a>(left_out: impl Iterator<Item = (&'a Id, Instant)>) -> Self {
+        Self { paused: left_out.map(|(stream, until)| (stream.clone(), until)).collect(), ..Self::default() }
+    }
+
     /// Whether nothing has been told yet: true once.
     pub(crate) fn begin(&mut self) -> bool {
         !std::mem::replace(&mut self.begun, true)
@@ -179,6 +184,11 @@ impl Told {
             }
             _ => Some(stream),
         }
+    }
+
+    /// The stream of a job.
+    pub(crate) fn stream_of(&self, job: u64) -> Option<&Id> {
+        self.jobs.iter().find(|(_, known)| known.number == job).map(|(stream, _)| stream)
     }
 
     /// Renditions that are wanted, and that the machine is too slow for.

@@ -56,6 +56,8 @@ pub(crate) struct Watches {
     told: HashMap<u64, Told>,
     /// Streams that are not tried for a while.
     paused: HashMap<Id, Pause>,
+    /// Streams that are not tried before then, by whatever hook.
+    left_out: HashMap<Id, Instant>,
     /// How often in a row the hook of a stream never looked.
     failed: HashMap<Id, (Arc<MotionHook>, u32)>,
     /// Hooks that the worker has, by their numbers.
@@ -127,6 +129,7 @@ impl Watches {
         now: Instant,
         hooks_of: impl Fn(&Id) -> Looks,
     ) -> (Vec<WatchOrder>, Option<Instant>) {
+        self.left_out.retain(|_, until| *until > now);
         self.paused.retain(|stream, pause| pause.until > now && hooks_of(stream).hook == pause.hook);
         let mut orders = Vec::new();
         let wanted = &self.wanted;
@@ -144,7 +147,10 @@ impl Watches {
             stays
         });
         for (stream, Wanted { number, settings, .. }) in wanted {
-            if self.paused.contains_key(stream) || self.told.values().any(|told| told.wanted == *number) {
+            if self.left_out.contains_key(stream) || self.paused.contains_key(stream) {
+                continue;
+            }
+            if self.told.values().any(|told| told.wanted == *number) {
                 continue;
             }
             let hooks = hooks_of(stream);
@@ -171,7 +177,7 @@ impl Watches {
             }
             is_used
         });
-        (orders, self.paused.values().map(|pause| pause.until).min())
+        (orders, self.paused.values().map(|pause| pause.until).chain(self.left_out.values().copied()).min())
     }
 
     /// Streams that are wanted.
@@ -223,6 +229,20 @@ impl Watches {
         }
         if matches!(report, Report::WatchEnded { .. }) {
             self.told.remove(watch);
+        }
+    }
+
+    /// The stream of a watch.
+    pub(crate) fn stream_of(&self, watch: u64) -> Option<&Id> {
+        self.told.get(&watch).map(|told| &told.stream)
+    }
+
+    /// A stream is not watched until then, and why.
+    pub(crate) fn leave_out(&mut self, stream: &Id, until: Instant, why: &str) {
+        self.told.retain(|_, told| told.stream != *stream);
+        self.left_out.insert(stream.clone(), until);
+        if let Some(wanted) = self.wanted.get(stream) {
+            tell(stream, wanted, Seen::Lost { why: why.to_owned() });
         }
     }
 

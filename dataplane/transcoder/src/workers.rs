@@ -28,6 +28,7 @@ use tokio::sync::mpsc::Sender;
 
 use self::load::Maker;
 use super::addresses::Addresses;
+use super::crashes::{Crashes, in_words};
 use super::encoder::EncoderChoice;
 use super::ffmpeg::{Installed, NoFfmpeg};
 use super::greeting::GreetingError;
@@ -95,6 +96,7 @@ pub(crate) struct Shared {
     shed: Mutex<BTreeMap<Id, Vec<String>>>,
     states: Mutex<States>,
     loads: Mutex<Loads>,
+    crashes: Mutex<Crashes>,
     /// What was found of an `ffmpeg`, once it was looked for.
     ffmpeg: OnceLock<Result<Installed, NoFfmpeg>>,
     /// What renditions are encoded with.
@@ -141,6 +143,7 @@ impl Workers {
             shed: Mutex::default(),
             states: Mutex::default(),
             loads: Mutex::default(),
+            crashes: Mutex::default(),
             has_trouble: AtomicBool::new(false),
         }))
     }
@@ -331,6 +334,10 @@ impl Shared {
         held(&self.loads)
     }
 
+    fn crashes(&self) -> MutexGuard<'_, Crashes> {
+        held(&self.crashes)
+    }
+
     fn states(&self) -> MutexGuard<'_, States> {
         held(&self.states)
     }
@@ -340,7 +347,12 @@ impl Shared {
     }
 
     fn want_picture(self: &Arc<Self>, asker: Asker, stream: &Id) {
-        let there = self.snapshots().want(asker, stream, Instant::now());
+        let now = Instant::now();
+        let left_out = self.crashes().left_out(stream, now);
+        if let Some(until) = left_out {
+            return self.tell_picture(stream, asker, Err(NoPicture::LeftOut(in_words(until - now))));
+        }
+        let there = self.snapshots().want(asker, stream, now);
         match there {
             Some((asker, picture)) => self.tell_picture(stream, asker, picture),
             None => self.notify.notify_one(),

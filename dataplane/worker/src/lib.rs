@@ -2,7 +2,8 @@
 //!
 //! Reading order: [`protocol`] (what node and worker say to each other; the only part without the feature `codecs`), [`transcode`] (tags of a
 //! stream become tags of its renditions, sans-IO) with `h264`, `codec` and [`ffmpeg`] below it, `job` (the same by threads, from socket to socket), `room` (how much AV1 there is room for),
-//! [`mark`] (what is drawn over renditions), `snapshot`, `sprite` (small pictures of a recording), [`motion`] (what moves in a picture, sans-IO) and `watch` (the same of a stream), [`eyes`] (motion hooks), [`run`] (the process), `sandbox` (what keeps it in).
+//! [`mark`] (what is drawn over renditions), `snapshot`, `sprite` (small pictures of a recording), [`motion`] (what moves in a picture, sans-IO) and `watch` (the same of a stream), [`eyes`] (motion hooks), [`run`] (the process), `sandbox` (what keeps it in),
+//! `crash` (what it says as it dies).
 //!
 //! Invariants: what a stream sends never panics, and makes nothing grow past a maximum; an address, which holds a token, is never printed; a
 //! frame that cannot be decoded costs its GOP, a rendition that cannot be made costs itself, and neither costs another.
@@ -15,6 +16,8 @@ pub mod protocol;
 mod capacity;
 #[cfg(feature = "codecs")]
 mod codec;
+#[cfg(feature = "codecs")]
+mod crash;
 #[cfg(feature = "codecs")]
 pub mod eyes;
 #[cfg(feature = "codecs")]

@@ -337,6 +337,18 @@ pub enum Report {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         error: Option<String>,
     },
+    /// The last that a process says which a fault of its code ends: what the thread was for in which that happened. One of them is told.
+    Crashed {
+        /// The job.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        job: Option<u64>,
+        /// The watch.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        watch: Option<u64>,
+        /// The request for a picture.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        request: Option<u64>,
+    },
     /// The answer to [`Order::Ping`].
     Pong,
     /// A newer report than this version knows.

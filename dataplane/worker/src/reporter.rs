@@ -5,6 +5,7 @@ use std::{sync::Arc, thread};
 
 use bytes::Bytes;
 
+use crate::crash::Output;
 use crate::protocol::{Report, encode};
 use crate::queue::{Popped, Receiver, Sender, queue};
 
@@ -21,8 +22,9 @@ pub(crate) struct Reporter(Arc<Sender<(Report, Bytes)>>);
 
 impl Reporter {
     /// Starts the thread that writes; it ends when the last reporter has gone and all is written, or when nobody reads.
-    pub(crate) fn start(mut output: impl Write + Send + 'static) -> io::Result<Self> {
+    pub(crate) fn start(output: impl Write + Send + 'static) -> io::Result<Self> {
         let (sender, receiver) = queue(WAITING_BYTES_MAX);
+        let mut output = Output(output);
         let write = move || {
             if let Err(error) = write_all(&receiver, &mut output) {
                 tracing::warn!(%error, "the node does not read what it is told");
@@ -46,12 +48,11 @@ impl Reporter {
     }
 }
 
-fn write_all(receiver: &Receiver<(Report, Bytes)>, output: &mut impl Write) -> io::Result<()> {
+fn write_all(receiver: &Receiver<(Report, Bytes)>, output: &mut Output<impl Write>) -> io::Result<()> {
     loop {
         match receiver.pop(Duration::from_mins(1)) {
             Popped::Item((report, payload)) => {
-                output.write_all(&encode(&report, &payload).map_err(io::Error::other)?)?;
-                output.flush()?;
+                output.message(&encode(&report, &payload).map_err(io::Error::other)?)?;
             }
             Popped::Nothing => {}
             Popped::Closed => return Ok(()),

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::capacity;
+use crate::crash;
 use crate::eyes::{Eyes, Seeing, Sight};
 use crate::ffmpeg::{Ffmpeg, FfmpegSettings};
 use crate::job::{Job, Jobs, Said};
@@ -58,6 +59,7 @@ pub fn run(
     ffmpeg: Option<&FfmpegSettings>,
 ) -> Result<(), RunError> {
     let ffmpeg = started(ffmpeg)?;
+    crash::report_faults();
     // Before there is any other thread: what is set for a thread holds for those that it starts.
     let sandbox = sandbox::enter(Code::Own, ports);
     serve_with(input, output, sandbox, (fonts, ffmpeg), Seeing::default())
@@ -81,6 +83,7 @@ pub fn run_with_hooks(
     eyes: impl FnOnce() -> Option<Arc<dyn Eyes>>,
 ) -> Result<(), RunError> {
     let ffmpeg = started(ffmpeg)?;
+    crash::report_faults();
     let sandbox = sandbox::enter(Code::OfHooks, ports);
     serve_with(input, output, sandbox, (fonts, ffmpeg), Seeing(eyes()))
 }

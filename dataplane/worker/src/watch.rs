@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use crate::codec::jpeg::jpeg;
+use crate::crash::{self, Of};
 use crate::job::Jobs;
 use crate::motion::hooked::Hooked;
 use crate::motion::{Detector, Luma, Shrinker};
@@ -80,7 +81,7 @@ impl Watch {
             told: Told { at: None, pictures: 0 },
             hooked_at: None,
         };
-        thread::Builder::new().name(format!("watch {id}")).spawn(move || watching.run())?;
+        crash::spawn(format!("watch {id}"), Of::Watch(id), move || watching.run())?;
         Ok(Self(over))
     }
 

@@ -4,6 +4,7 @@
 mod common;
 
 use std::collections::BTreeSet;
+use std::os::unix::process::ExitStatusExt as _;
 use std::sync::atomic::Ordering;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -266,6 +267,47 @@ fn churn_leaves_nothing_behind() {
             println!("{report:?}");
         }
     }
+}
+
+/// The newest keyframe is nine seconds old: a picture is not.
+#[test]
+fn a_picture_of_a_stream_with_long_gops_is_new() {
+    let video = ["-f", "lavfi", "-i", "testsrc2=s=1280x720:r=30:d=10", "-c:v", "libx264", "-preset", "veryfast"];
+    let gop = ["-bf", "3", "-g", "300", "-sc_threshold", "0", "-pix_fmt", "yuv420p"];
+    let node = Node::start(clip("long-gop", &[&video[..], &gop].concat()), 10_000, 6_000);
+    let mut worker = Worker::start();
+    worker.wait(|report| matches!(report, Report::Ready { .. }));
+    until("the end of a GOP", || node.stream.now_ms() % 10_000 >= 9_000);
+    let asked = Instant::now();
+    let source = SecretUrl::new(node.source());
+    worker.order(&Order::Snapshot { request: 1, source, width_max: None, quality: 80 });
+    let (report, _) = worker.wait(|report| matches!(report, Report::Picture { .. } | Report::Failed { .. }));
+    let now_ms = node.stream.now_ms();
+    let Report::Picture { pts_ms, .. } = report else { panic!("{report:?}") };
+    let age_ms = now_ms.saturating_sub(pts_ms.into());
+    println!("a picture of {age_ms} ms after {:?}", asked.elapsed());
+    assert!(age_ms <= 2_000, "{pts_ms} at {now_ms}");
+}
+
+/// As a decoder of C++ ends with a fault on its own thread: the signal is sent to that one.
+#[test]
+fn a_worker_that_a_fault_ends_says_with_which_stream() {
+    let node = node(500);
+    let mut worker = Worker::start();
+    worker.order(&start(&node, 1, &[("90p", (160, 90))]));
+    worker.order(&start(&node, 7, &[("136p", (240, 136))]));
+    until("frames of both", || node.of("90p").video().len() > 10 && node.of("136p").video().len() > 10);
+    let tasks = format!("/proc/{}/task", worker.child.id());
+    let decodes = std::fs::read_dir(tasks).unwrap().find_map(|task| {
+        let task = task.unwrap();
+        let name = std::fs::read_to_string(task.path().join("comm")).unwrap();
+        (name.trim() == "decode 7").then(|| task.file_name().into_string().unwrap())
+    });
+    tool("kill", &["-s", "SEGV", &decodes.expect("the thread that decodes")]);
+    let (crashed, _) = worker.wait(|report| matches!(report, Report::Crashed { .. }));
+    assert_eq!(crashed, Report::Crashed { job: Some(7), watch: None, request: None });
+    let (status, _) = worker.finish();
+    assert_eq!(status.signal(), Some(11), "it ends by that signal all the same: {status}");
 }
 
 #[test]

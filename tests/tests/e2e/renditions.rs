@@ -180,6 +180,47 @@ fn a_worker_that_is_killed_is_started_again_and_nobody_is_disconnected() {
     assert!(server.metric("millstream_worker_restarts_total") >= 1.0);
 }
 
+/// As a decoder of C++ ends that reads a hostile bitstream: the fault is sent to the thread that decodes the stream.
+#[test]
+fn a_stream_that_ends_its_worker_is_left_out_for_a_while_and_others_go_on() {
+    let (server, mut client) = start("bad");
+    let settings = json!({ "isCodec": true, "ld": true });
+    client.post("/api/v1/streams", &json!({ "id": "good", "settings": settings })).is(201);
+    let mut events = client.listen();
+    let publish = |id| Publisher::start(server.rtmp, "stream", id).expect("published").repeat(Clip::busy());
+    let _pushes = [publish("bad"), publish("good")];
+    // Its job is the first.
+    let mut of_bad = Viewer::watch(server.http, "bad/360p");
+    of_bad.find("a keyframe", seconds(10), |tag| tag.kind == VIDEO && tag.is_keyframe());
+    let mut of_good = Viewer::watch(server.http, "good/360p");
+    of_good.find("a keyframe", seconds(10), |tag| tag.kind == VIDEO && tag.is_keyframe());
+    let [worker] = workers(&server)[..] else { panic!("{:?}", workers(&server)) };
+    let probe = Probe::start();
+    proc::fault(worker, "decode 1");
+    let ended = Instant::now();
+    of_good.find("a keyframe of another worker", seconds(15), |tag| {
+        tag.kind == VIDEO && tag.is_keyframe() && ended.elapsed() > Duration::from_millis(300)
+    });
+    let away = ended.elapsed();
+    println!("the other stream's rendition went on after {away:?}");
+    if !probe.stop().too_busy() {
+        assert!(away < seconds(3), "{away:?}");
+    }
+    let failed = events.first("rendition_failed", seconds(10)).to_string();
+    assert!(failed.contains("\"reason\":\"crashed\"") && failed.contains("left out for 20 s"), "{failed}");
+    let refused = get(server.http, "/bad/snapshot.jpg");
+    let why = String::from_utf8_lossy(&refused.body).into_owned();
+    assert!(refused.status == 503 && why.contains("ended the worker"), "{} {why}", refused.status);
+    let of_bad = client.get("/api/v1/streams/bad/session").json["renditions"][0].clone();
+    assert_eq!((&of_bad["state"], &of_bad["reason"]), (&json!("unavailable"), &json!("crashed")), "{of_bad}");
+    // It takes no further worker with it, and it is tried again.
+    std::thread::sleep(seconds(5));
+    assert!((server.metric("millstream_worker_restarts_total") - 1.0).abs() < f64::EPSILON);
+    eventually("it is made again", seconds(40), || {
+        (client.get("/api/v1/streams/bad/session").json["renditions"][0]["state"] == "running").then_some(())
+    });
+}
+
 #[test]
 fn no_worker_outlives_its_node() {
     let (server, _client) = start("cam");

@@ -32,7 +32,7 @@ pub(super) async fn answer(reply: &Reply<'_>, id: Id) -> Answer {
     };
     match Rc::clone(shard).snapshot(&id).await {
         Ok(picture) => reply.file("image/jpeg", reply.cache(&id, Cache::MaxAge(MAX_AGE_S)), vec![picture]),
-        Err(NoPicture::Busy) => Answer::Whole(reply.error(503, &NoPicture::Busy.to_string())),
-        Err(none) => Answer::Whole(reply.error(404, &none.to_string())),
+        Err(why @ (NoPicture::Busy | NoPicture::LeftOut(_))) => Answer::Whole(reply.error(503, &why.to_string())),
+        Err(why) => Answer::Whole(reply.error(404, &why.to_string())),
     }
 }

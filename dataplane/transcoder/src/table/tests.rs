@@ -149,3 +149,16 @@ fn renditions_that_the_machine_is_too_slow_for() {
     unwant(&mut wanted, &id("a"), &rendition(480).name);
     assert!(told.shed(&wanted, again).is_empty());
 }
+
+#[test]
+fn a_stream_that_ended_a_worker_is_told_to_the_next_one_when_its_time_is_over() {
+    let now = Instant::now();
+    let until = now + Duration::from_secs(20);
+    let wanted = Wanted::from([(id("bad"), vec![rendition(360)]), (id("good"), vec![rendition(360)])]);
+    let mut told = Told::without([(&id("bad"), until)].into_iter());
+    assert_eq!(said(&mut told, &wanted, now), ["+1 good 360p"]);
+    assert_eq!((told.stream_of(1), told.stream_of(2)), (Some(&id("good")), None));
+    assert_eq!(told.orders(&wanted, &Here(""), now).1, Some(until), "there is more to say then");
+    assert_eq!(said(&mut told, &wanted, until), ["+2 bad 360p"]);
+    assert_eq!(told.stream_of(2), Some(&id("bad")));
+}

@@ -210,3 +210,27 @@ fn a_stream_is_watched_anew_when_another_hook_is_to_look_at_it() {
     let orders = watches.orders(now, by(&one)).0;
     assert!(matches!(orders[..], [WatchOrder::Hook(..), WatchOrder::Watch(.., [Some(_), None])]), "{orders:?}");
 }
+
+#[test]
+fn a_stream_that_ended_a_worker_is_watched_by_none_for_a_while_and_others_are() {
+    let (mut watches, now) = (Watches::default(), Instant::now());
+    let (bad, good) = (Id::new("bad").unwrap(), Id::new("good").unwrap());
+    let (tell_bad, mut seen_of_bad) = channel(8);
+    let (tell_good, mut seen_of_good) = channel(8);
+    watches.want(&bad, SETTINGS, tell_bad).unwrap();
+    watches.want(&good, SETTINGS, tell_good).unwrap();
+    assert_eq!(watches.orders(now, none).0.len(), 2);
+    assert_eq!((watches.stream_of(3), watches.stream_of(4)), (Some(&bad), Some(&good)));
+    let until = now + Duration::from_secs(20);
+    watches.leave_out(&bad, until, "it ended the worker");
+    watches.forget();
+    assert_eq!(all(&mut seen_of_bad), ["it ended the worker"], "it is told once, and why");
+    assert_eq!(all(&mut seen_of_good), ["its worker ended; another one is started"]);
+    let (orders, next) = watches.orders(now, none);
+    assert_eq!((&orders[..], next), (&[WatchOrder::Watch(5, good, SETTINGS, [None; 2])][..], Some(until)));
+    // Who asks anew changes nothing.
+    let (tell_bad, _seen) = channel(8);
+    watches.want(&bad, SETTINGS, tell_bad).unwrap();
+    assert_eq!(watches.orders(now, none).0, []);
+    assert!(matches!(&watches.orders(until, none).0[..], [WatchOrder::Watch(_, stream, ..)] if *stream == bad));
+}

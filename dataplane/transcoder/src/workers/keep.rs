@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use millstream_fleet::backoff::Backoff;
 
 use super::{Shared, Where};
-use crate::process;
+use crate::process::{self, Course};
 use crate::remote::{Arrived, Left};
 
 /// A worker that ends is started again after this long at first, and at most.
@@ -35,15 +35,15 @@ async fn keep_worker(shared: Arc<Shared>) {
     let _ = tokio::time::timeout(FFMPEG_WAIT, equipped).await;
     let mut backoff = Backoff::new(RESTART_LEAST, RESTART_MOST, u64::from(std::process::id()));
     loop {
-        let (begun, mut was_ready) = (Instant::now(), false);
+        let (begun, mut course) = (Instant::now(), Course::default());
         let far = if shared.whence == Where::Remote { Some(shared.awaited().await) } else { shared.remote.take() };
         let is_far = far.is_some();
         let ended = match far {
             Some(arrived) => {
-                let ended = process::run_far(&shared, arrived, &mut was_ready).await;
-                let how = if was_ready && begun.elapsed() >= LASTED {
+                let ended = process::run_far(&shared, arrived, &mut course).await;
+                let how = if course.was_ready && begun.elapsed() >= LASTED {
                     Left::Worked
-                } else if shared.whence == Where::Any && !ended.is_meant() {
+                } else if shared.whence == Where::Any && !ended.is_meant() && !course.has_crashed {
                     // What is made here is not given up again and again for one that makes nothing.
                     Left::Failed
                 } else {
@@ -52,7 +52,7 @@ async fn keep_worker(shared: Arc<Shared>) {
                 shared.remote.left(how);
                 ended
             }
-            None => process::run(&shared, &shared.program, &mut was_ready).await,
+            None => process::run(&shared, &shared.program, &mut course).await,
         };
         shared.snapshots().forget_requests();
         shared.sprites().forget_request();
@@ -71,7 +71,8 @@ async fn keep_worker(shared: Arc<Shared>) {
             tracing::warn!(why = %ended, "the worker of another machine is away");
             continue;
         }
-        if was_ready && begun.elapsed() >= LASTED {
+        // Where it is known which stream ended it, the next one does without that.
+        if course.has_crashed || (course.was_ready && begun.elapsed() >= LASTED) {
             backoff.reset();
         }
         let wait = backoff.next_wait();

@@ -53,6 +53,11 @@ impl Shared {
         }
     }
 
+    /// What a worker has been told that has just begun.
+    pub(crate) fn told_nothing(&self) -> Told {
+        Told::without(self.crashes().all_left_out(Instant::now()))
+    }
+
     fn hooks_of(&self, stream: &Id) -> Looks {
         let of = |hooks: &Arc<dyn MotionHooks>| Looks { hook: hooks.of(stream), shadow: hooks.beside(stream) };
         self.hooks.get().map(of).unwrap_or_default()

@@ -4,10 +4,12 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use millstream_control_protocol::event::{Event, What};
+use millstream_engine::renditions::NoPicture;
 use millstream_proto::id::Id;
 use millstream_worker::protocol::{Capacity, Report};
 
 use super::{Shared, held};
+use crate::crashes::in_words;
 use crate::snapshots::{Asker, Picture};
 use crate::states::States;
 use crate::table::{Told, Wanted};
@@ -62,6 +64,26 @@ impl Shared {
     /// Takes what was seen of a stream.
     pub(crate) fn heard_of_motion(&self, report: &Report, payload: &Bytes) {
         self.watches().heard(report, payload, Instant::now());
+    }
+
+    /// Takes the last report of a worker that a fault ends. True: one stream is to blame, which is left out from here on.
+    pub(crate) fn heard_of_crash(&self, told: &Told, report: &Report) -> bool {
+        let Report::Crashed { job, watch, request } = report else { return false };
+        let of_job = job.and_then(|job| told.stream_of(job).cloned());
+        let of_watch = || watch.and_then(|watch| self.watches().stream_of(watch).cloned());
+        let of_request = || self.snapshots().stream_of((*request)?).cloned();
+        let Some(stream) = of_job.or_else(of_watch).or_else(of_request) else { return false };
+        let now = Instant::now();
+        let wait = self.crashes().add(&stream, now);
+        let why = in_words(wait);
+        tracing::error!(%stream, left_out_s = wait.as_secs(), "a stream's pictures have ended the worker: it is left out for a while; please report it, with a recording of the stream");
+        self.watches().leave_out(&stream, now + wait, &why);
+        let askers = self.snapshots().give_up(&stream);
+        for asker in askers {
+            self.tell_picture(&stream, asker, Err(NoPicture::LeftOut(why.clone())));
+        }
+        self.changes(|states, wanted| states.crashed(&stream, &why, wanted, now + wait));
+        true
     }
 
     /// Takes an answer about a picture.

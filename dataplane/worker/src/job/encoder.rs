@@ -1,11 +1,11 @@
 //! A rendition's encoding thread. Before it: [`super::pipeline`] gives pieces; after it: [`super::pusher`] takes tags.
 use std::io;
 use std::sync::Arc;
-use std::thread;
 use std::time::Duration;
 
 use super::pusher::Outgoing;
 use super::running::{Feed, Running};
+use crate::crash::{self, Of};
 use crate::protocol::Why;
 use crate::queue::{NotPushed, Popped, Receiver, Sender};
 use crate::transcode::{Piece, Rendition, RenditionError, Tag, TagRole};
@@ -16,7 +16,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(50);
 const TAG_BYTES: usize = 64;
 
 pub(super) fn start(running: Arc<Running>, pieces: Receiver<Feed>, out: Sender<Outgoing>) -> io::Result<()> {
-    let name = format!("encode {}", running.name);
+    let (name, of) = (format!("encode {}", running.name), Of::Job(running.job()));
     let encode = move || {
         let mut encoder = Encoding {
             rendition: Rendition::new(running.target).with_ffmpeg(running.ffmpeg()).with_room(running.room()),
@@ -28,7 +28,7 @@ pub(super) fn start(running: Arc<Running>, pieces: Receiver<Feed>, out: Sender<O
         };
         encoder.run(pieces);
     };
-    thread::Builder::new().name(name).spawn(encode).map(drop)
+    crash::spawn(name, of, encode)
 }
 
 struct Encoding {

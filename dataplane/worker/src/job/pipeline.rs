@@ -5,7 +5,6 @@ use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use millstream_proto::media::TagKind;
@@ -14,6 +13,7 @@ use super::pace::Pace;
 use super::reader::{self, Incoming};
 use super::running::{FEED_WEIGHT_MAX, Feed, Outlet, Running};
 use super::shared::Shared;
+use crate::crash::{self, Of};
 use crate::net::source::{SourceError, SourceTag};
 use crate::protocol::{Report, Why};
 use crate::queue::{Popped, Receiver, queue};
@@ -99,7 +99,7 @@ impl Pipeline {
         };
         reader::start(shared.id, shared.source.clone(), out)?;
         let name = format!("decode {}", shared.id);
-        thread::Builder::new().name(name).spawn(move || pipeline.run(&tags)).map(drop)
+        crash::spawn(name, Of::Job(shared.id), move || pipeline.run(&tags))
     }
 
     fn run(mut self, tags: &Receiver<Incoming>) {

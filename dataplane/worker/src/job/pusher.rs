@@ -2,10 +2,10 @@
 //! headers and the next keyframe.
 use std::io;
 use std::sync::Arc;
-use std::thread;
 use std::time::{Duration, Instant};
 
 use super::running::Running;
+use crate::crash::{self, Of};
 use crate::net::publish::{PublishError, Publisher};
 use crate::protocol::Why;
 use crate::queue::{Popped, Receiver};
@@ -28,9 +28,9 @@ pub(super) struct Outgoing {
 }
 
 pub(super) fn start(running: Arc<Running>, tags: Receiver<Outgoing>) -> io::Result<()> {
-    let name = format!("push {}", running.name);
+    let (name, of) = (format!("push {}", running.name), Of::Job(running.job()));
     let push = move || Pusher { running, tags, headers: Headers::default() }.run();
-    thread::Builder::new().name(name).spawn(push).map(drop)
+    crash::spawn(name, of, push)
 }
 
 /// The headers in force.

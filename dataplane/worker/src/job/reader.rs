@@ -4,6 +4,7 @@ use std::io;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::crash::{self, Of};
 use crate::net::source::{SourceConnection, SourceError, SourceTag};
 use crate::protocol::SecretUrl;
 use crate::queue::{NotPushed, Sender};
@@ -29,7 +30,7 @@ pub(super) enum Incoming {
 
 /// Starts the thread; it ends when nobody takes its tags any more.
 pub(super) fn start(job: u64, source: SecretUrl, out: Sender<Incoming>) -> io::Result<()> {
-    thread::Builder::new().name(format!("read {job}")).spawn(move || read(job, &source, &out)).map(drop)
+    crash::spawn(format!("read {job}"), Of::Job(job), move || read(job, &source, &out))
 }
 
 fn read(job: u64, source: &SecretUrl, out: &Sender<Incoming>) {

@@ -153,7 +153,7 @@ impl Source {
     }
 
     /// Whether `ffmpeg` decodes what comes.
-    fn is_late(&self) -> bool {
+    pub(crate) fn is_late(&self) -> bool {
         self.params.as_ref().is_some_and(|params| params.late.is_some())
     }
 
