@@ -1,23 +1,23 @@
 //! Pictures of streams on request. Before it: [`crate::run`] has an order; after it: the answer, with a JPEG.
 //!
-//! A stream begins with its newest keyframe and what has come since, at once: that is decoded, and the last picture of it is taken. Requests for
-//! one stream that come together share that; a stream with a running job is not asked for at all.
+//! A stream begins with its newest keyframe and what has come since, at once: that is decoded, as far as is needed for a picture that is
+//! new. Requests for one stream that come together share that; a stream with a running job is not asked for at all.
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
 use crate::codec::jpeg::jpeg;
 use crate::codec::scale::Scaler;
+use crate::crash::{self, Of};
 use crate::ffmpeg::Ffmpeg;
-use crate::net::source::{SourceConnection, SourceError, stream_of};
+use crate::net::source::{SourceConnection, SourceError, SourceTag, stream_of};
 use crate::picture::{Colour, Picture};
 use crate::protocol::{Report, SecretUrl, Why};
 use crate::queue::lock;
 use crate::reporter::Reporter;
-use crate::transcode::{Piece, Source, Unfit};
+use crate::transcode::{Piece, Shown, Source, Unfit};
 
 /// Streams that are asked for at the same time, and requests that wait for one.
 const STREAMS_MAX: usize = 4;
@@ -26,8 +26,14 @@ const REQUESTS_MAX: usize = 64;
 const PATIENCE: Duration = Duration::from_secs(5);
 /// For what comes behind the first picture: some 25 pictures of 720 lines. Whoever asks has the JPEG within 300 ms.
 const BURST: Duration = Duration::from_millis(160);
+/// It takes longer where the picture would be older than this: with what others may share it for, it is at most two seconds old.
+const AGE_MOST: Duration = Duration::from_millis(1_200);
 /// The burst is over when nothing has come for so long: less than lies between the frames of a live stream and their audio.
 const QUIET: Duration = Duration::from_millis(6);
+/// Bytes that are read before any of them is decoded.
+const BURST_BYTES_MAX: usize = 24 << 20;
+/// A decoder that gives its pictures later has given all of them when none has come for so long.
+const LATE_QUIET: Duration = Duration::from_millis(150);
 /// Narrowest picture, pixels.
 const WIDTH_MIN: u32 = 16;
 
@@ -105,7 +111,7 @@ impl Snapshots {
                 answer(&requests, taken, &reporter);
             }
         };
-        if let Err(error) = thread::Builder::new().name("snapshot".to_owned()).spawn(take) {
+        if let Err(error) = crash::spawn("snapshot".to_owned(), Of::Request(request.id), take) {
             lock(&self.waiting).remove(&key);
             self.refuse(request, Why::Failed, &error.to_string());
         }
@@ -116,45 +122,106 @@ impl Snapshots {
     }
 }
 
-/// Decodes what a stream begins with, and gives its last picture.
+/// Decodes what a stream begins with, and gives a picture that is new.
 fn take(url: &SecretUrl, ffmpeg: Option<Ffmpeg>) -> Result<Taken, SnapshotError> {
     let mut connection = SourceConnection::open(url)?;
-    let mut source = Source::new().with_ffmpeg(ffmpeg);
-    let (begun, mut first) = (Instant::now(), None);
-    let (mut tags, mut colour, mut newest) = (Vec::new(), None, None);
-    while begun.elapsed() < PATIENCE {
-        let read = connection.read(&mut tags);
-        for tag in tags.drain(..) {
-            source.push(tag.kind, tag.timestamp_ms, tag.body)?;
-        }
-        let quiet = match read {
+    let mut taking = Taking::new(Source::new().with_ffmpeg(ffmpeg));
+    let (begun, mut tags, mut has_begun, mut ended) = (Instant::now(), Vec::new(), false, None);
+    while ended.is_none() && begun.elapsed() < PATIENCE {
+        let quiet = match connection.read(&mut tags) {
             Ok(came) => !came,
-            // A stream that has just ended has pictures all the same.
-            Err(error) if source.stats().decoded == 0 => return Err(error.into()),
-            Err(_) => true,
+            Err(error) => {
+                ended = Some(error);
+                true
+            }
         };
-        if first.is_some() && quiet {
-            // What waits for its turn to be shown is newer.
-            source.finish();
+        if !has_begun && tags.iter().any(SourceTag::is_frame) {
+            has_begun = true;
+            connection.wait_at_most(QUIET)?;
         }
-        while let Some(piece) = source.poll() {
+        // All that is there is read before it is decoded: the newest of it tells how old a picture is.
+        if !quiet && tags.iter().map(|tag| tag.body.len()).sum::<usize>() < BURST_BYTES_MAX {
+            continue;
+        }
+        if let Some(newest) = tags.iter().rev().find(|tag| tag.is_frame()) {
+            taking.there = Some((newest.timestamp_ms, Instant::now()));
+        }
+        for tag in tags.drain(..) {
+            taking.push(tag)?;
+            if taking.is_enough() {
+                break;
+            }
+        }
+        if ended.is_some() || taking.is_all(quiet) {
+            // What waits for its turn to be shown is newer.
+            taking.source.finish();
+            taking.take_pieces();
+        } else if !taking.is_enough() {
+            continue;
+        }
+        if taking.newest.is_some() {
+            break;
+        }
+    }
+    // A stream that has just ended has pictures all the same; one that is decoded more slowly than it plays has older ones.
+    match (taking.newest, taking.colour, ended) {
+        (Some(shown), Some(colour), _) => Ok(Taken { picture: shown.picture, colour, pts_ms: shown.pts_ms as u32 }),
+        (_, _, Some(error)) => Err(error.into()),
+        _ => Err(SnapshotError::NoPicture),
+    }
+}
+
+/// A picture that is being taken.
+struct Taking {
+    source: Source,
+    colour: Option<Colour>,
+    newest: Option<Shown>,
+    /// When the first picture came, and the last.
+    came: Option<(Instant, Instant)>,
+    /// Decode time of the newest frame that was read, milliseconds as in its tag, and when that was.
+    there: Option<(u32, Instant)>,
+}
+
+impl Taking {
+    const fn new(source: Source) -> Self {
+        Self { source, colour: None, newest: None, came: None, there: None }
+    }
+
+    fn push(&mut self, tag: SourceTag) -> Result<(), Unfit> {
+        self.source.push(tag.kind, tag.timestamp_ms, tag.body)?;
+        self.take_pieces();
+        Ok(())
+    }
+
+    fn take_pieces(&mut self) {
+        while let Some(piece) = self.source.poll() {
             match piece {
-                Piece::Params(params) => colour = Some(params.colour),
-                Piece::Picture(shown) => newest = Some(shown),
+                Piece::Params(params) => self.colour = Some(params.colour),
+                Piece::Picture(shown) => {
+                    let now = Instant::now();
+                    self.came = Some((self.came.map_or(now, |(first, _)| first), now));
+                    self.newest = Some(shown);
+                }
                 _ => {}
             }
         }
-        if newest.is_some() && first.is_none() {
-            first = Some(Instant::now());
-            connection.wait_at_most(QUIET)?;
-            continue;
-        }
-        let over = first.is_some_and(|first: Instant| quiet || first.elapsed() >= BURST);
-        if over && let (Some(shown), Some(colour)) = (newest.take(), colour) {
-            return Ok(Taken { picture: shown.picture, colour, pts_ms: shown.pts_ms as u32 });
-        }
     }
-    Err(SnapshotError::NoPicture)
+
+    /// The picture is new, and it has taken long enough.
+    fn is_enough(&self) -> bool {
+        let (Some(shown), Some((first, _)), Some((there_ms, read_at))) = (&self.newest, self.came, self.there) else {
+            return false;
+        };
+        let behind = Duration::from_millis(there_ms.wrapping_sub(shown.dts_ms as u32).into());
+        first.elapsed() >= BURST && behind + read_at.elapsed() <= AGE_MOST
+    }
+
+    /// Nothing more has come, and what has come is decoded or soon will be.
+    fn is_all(&self, quiet: bool) -> bool {
+        let (Some((_, last)), Some((_, read_at))) = (self.came, self.there) else { return false };
+        // `ffmpeg` gives pictures when it has them, and none after it was told that there are no more.
+        quiet && read_at.elapsed() <= AGE_MOST && (!self.source.is_late() || last.elapsed() >= LATE_QUIET)
+    }
 }
 
 fn answer(requests: &[Request], taken: Result<Taken, SnapshotError>, reporter: &Reporter) {
