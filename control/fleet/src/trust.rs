@@ -221,6 +221,7 @@ fn tidy_status(status: &mut Status) {
     if let Some(worker) = &mut status.worker {
         cut(&mut worker.remote, WORD_BYTES_MAX);
         tidy_skills(&mut worker.decodes, &mut worker.encoder, &mut worker.no_ffmpeg);
+        tidy_words(&mut worker.encodes);
     }
     cut(&mut status.record_store, TEXT_BYTES_MAX);
     cut_list(&mut status.warnings, WARNINGS_MAX);
@@ -234,12 +235,16 @@ fn tidy_status(status: &mut Status) {
 }
 
 fn tidy_skills(decodes: &mut Vec<String>, encoder: &mut String, no_ffmpeg: &mut String) {
-    cut_list(decodes, LIST_LEN_MAX);
-    for codec in decodes {
-        cut(codec, WORD_BYTES_MAX);
-    }
+    tidy_words(decodes);
     cut(encoder, WORD_BYTES_MAX);
     cut(no_ffmpeg, TEXT_BYTES_MAX);
+}
+
+fn tidy_words(words: &mut Vec<String>) {
+    cut_list(words, LIST_LEN_MAX);
+    for word in words {
+        cut(word, WORD_BYTES_MAX);
+    }
 }
 
 /// Cuts what a worker of another machine tells to what one says.

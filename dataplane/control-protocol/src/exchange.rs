@@ -513,6 +513,9 @@ pub struct WorkerLoad {
     /// Codecs of streams of which it can make renditions and pictures: `h264`, and where an `ffmpeg` is found that decodes them `h264_any` (interlaced, more
     /// than 8 bits, other sampling than 4:2:0), `hevc` and `av1`. An open set.
     pub decodes: Vec<String>,
+    /// What it makes renditions in: `h264`, `av1` where this program was built with it, and `hevc` where an `ffmpeg` with libx265 is found. An open set.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub encodes: Vec<String>,
     /// What renditions are encoded with: `openh264`, or `ffmpeg:` and the name of an encoder.
     pub encoder: String,
     /// Why no `ffmpeg` is used; empty: one is, or it is not known yet.

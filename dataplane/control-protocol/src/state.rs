@@ -138,6 +138,11 @@ impl Stream {
         self.renditions.iter().any(|rendition| rendition.name == rung.name)
     }
 
+    /// Whether its renditions are to be H.265.
+    pub fn is_hevc(&self) -> bool {
+        self.renditions.iter().any(|rendition| rendition.codec == HEVC)
+    }
+
     /// The settings that it has of its own, named as in the API, for hooks.
     pub fn own_settings(&self) -> Vec<(&'static str, String)> {
         let usual = Self::default();
@@ -165,6 +170,7 @@ impl Stream {
         add("dvr_window_s", self.dvr_window_s.map(|seconds| seconds.to_string()));
         add("isRtmps", switch(self.rtmps, usual.rtmps));
         add("isCodec", switch(!self.renditions.is_empty(), false));
+        add("codec", self.is_hevc().then(|| LIBX265.to_owned()));
         for rung in &LADDER {
             add(rung.switch, switch(self.has_rendition(rung), false));
         }
@@ -258,6 +264,11 @@ pub struct LadderRung {
     /// Its rate.
     pub video_kbit_s: u32,
 }
+
+/// H.265, as renditions name it.
+pub const HEVC: &str = "hevc";
+/// The same in the setting `codec`.
+pub const LIBX265: &str = "libx265";
 
 /// All of them, the smallest first.
 pub const LADDER: [LadderRung; 4] = [

@@ -4,7 +4,7 @@ use std::time::Duration;
 use millstream_proto::id::RenditionName;
 use millstream_proto::limits::HLS_WINDOW_BYTES_MAX;
 
-use crate::encodable::{Encodable, PictureCodec};
+use crate::encodable::{Encodable, PictureCodec, Unencodable};
 
 /// When frames that have arrived go out to viewers: the delay against the cost of a send.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
@@ -109,6 +109,11 @@ impl Rendition {
     /// What its picture is encoded as.
     pub fn codec(&self) -> PictureCodec {
         self.codec.unwrap_or_else(|| Encodable::get().usual)
+    }
+
+    /// Why it is not encoded at the moment.
+    pub fn unencodable(&self) -> Option<Unencodable> {
+        Encodable::get().refusal(self.codec())
     }
 
     /// The size that it has of a picture of this size, pixels; `None`: the picture is smaller than it would be, and is not blown up. The box is

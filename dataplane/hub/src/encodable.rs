@@ -1,5 +1,5 @@
-//! What pictures of renditions are encoded as on this machine. Before it: the operator's settings; after it: [`crate::package::window`], which says it in
-//! playlists, and the transcoder, which has it made.
+//! What pictures of renditions are encoded as on this machine. Before it: the operator's settings, and what of `ffmpeg` is found; after it: [`crate::package::window`],
+//! which says it in playlists, and the transcoder, which has it made.
 use std::sync::atomic::{AtomicU8, Ordering};
 
 /// A coding of pictures that renditions are made in.
@@ -10,6 +10,8 @@ pub enum PictureCodec {
     H264,
     /// AV1.
     Av1,
+    /// H.265.
+    Hevc,
 }
 
 impl PictureCodec {
@@ -18,9 +20,17 @@ impl PictureCodec {
         match self {
             Self::H264 => "h264",
             Self::Av1 => "av1",
+            Self::Hevc => "hevc",
         }
     }
 }
+
+/// Why a rendition is not encoded.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[error(
+    "it is to be H.265, and no ffmpeg with libx265 is found where renditions are made; install one there, or let the stream's codec be libx264"
+)]
+pub struct Unencodable;
 
 /// What this machine encodes. It is the same for all streams.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -29,31 +39,53 @@ pub struct Encodable {
     pub usual: PictureCodec,
     /// There is an encoder of AV1.
     pub av1: bool,
+    /// There is one of H.265.
+    pub hevc: bool,
 }
+
+const USUAL_AV1: u8 = 1;
+const AV1: u8 = 2;
+const HEVC: u8 = 4;
 
 static ENCODABLE: AtomicU8 = AtomicU8::new(0);
 
 impl Encodable {
     /// From here on renditions are made so.
     pub fn set(self) {
-        let usual = u8::from(self.usual == PictureCodec::Av1);
-        ENCODABLE.store(usual | u8::from(self.av1) << 1, Ordering::Relaxed);
+        let bit = |is: bool, bit: u8| if is { bit } else { 0 };
+        let bits = bit(self.usual == PictureCodec::Av1, USUAL_AV1) | bit(self.av1, AV1) | bit(self.hevc, HEVC);
+        ENCODABLE.store(bits, Ordering::Relaxed);
+    }
+
+    /// From here on there is an encoder of H.265, or none: another worker may have another `ffmpeg`.
+    pub fn set_hevc(has: bool) {
+        if has {
+            ENCODABLE.fetch_or(HEVC, Ordering::Relaxed);
+        } else {
+            ENCODABLE.fetch_and(!HEVC, Ordering::Relaxed);
+        }
     }
 
     /// What was set; H.264 alone before that.
     pub fn get() -> Self {
         let bits = ENCODABLE.load(Ordering::Relaxed);
-        let usual = if bits & 1 == 0 { PictureCodec::H264 } else { PictureCodec::Av1 };
-        Self { usual, av1: bits & 2 != 0 }
+        let usual = if bits & USUAL_AV1 == 0 { PictureCodec::H264 } else { PictureCodec::Av1 };
+        Self { usual, av1: bits & AV1 != 0, hevc: bits & HEVC != 0 }
     }
 
-    /// What [`PictureCodec::word`] names. `None`: it is not encoded here.
+    /// What [`PictureCodec::word`] names. `None`: this program does not encode it, whatever is installed.
     pub fn named(self, word: &str) -> Option<PictureCodec> {
         match word {
             "h264" => Some(PictureCodec::H264),
+            "hevc" => Some(PictureCodec::Hevc),
             "av1" if self.av1 => Some(PictureCodec::Av1),
             _ => None,
         }
+    }
+
+    /// Why nothing is encoded so at the moment.
+    pub fn refusal(self, codec: PictureCodec) -> Option<Unencodable> {
+        (codec == PictureCodec::Hevc && !self.hevc).then_some(Unencodable)
     }
 }
 
@@ -62,13 +94,25 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_has_no_encoder_is_none() {
+    fn what_has_no_encoder_is_refused() {
         let without = Encodable::default();
         assert_eq!(["h264", "av1"].map(|word| without.named(word)), [Some(PictureCodec::H264), None]);
-        let with = Encodable { usual: PictureCodec::Av1, av1: true };
-        for codec in [PictureCodec::H264, PictureCodec::Av1] {
-            assert_eq!(with.named(codec.word()), Some(codec));
+        let with = Encodable { usual: PictureCodec::Av1, av1: true, hevc: true };
+        for codec in [PictureCodec::H264, PictureCodec::Av1, PictureCodec::Hevc] {
+            assert_eq!((with.named(codec.word()), with.refusal(codec)), (Some(codec), None));
         }
-        assert_eq!(with.named("hevc"), None);
+        assert_eq!((with.named("vp9"), without.refusal(PictureCodec::H264)), (None, None));
+        assert_eq!(without.refusal(PictureCodec::Hevc), Some(Unencodable));
+    }
+
+    #[test]
+    fn an_encoder_comes_and_goes_and_changes_nothing_else() {
+        let begun = Encodable { usual: PictureCodec::Av1, av1: true, hevc: false };
+        begun.set();
+        Encodable::set_hevc(true);
+        assert_eq!(Encodable::get(), Encodable { hevc: true, ..begun });
+        Encodable::set_hevc(false);
+        assert_eq!(Encodable::get(), begun);
+        Encodable::default().set();
     }
 }

@@ -59,7 +59,8 @@ pub(crate) fn transcoded(
     let program = with_font(this_program(), settings.font.as_deref());
     let app = config.apps.first().map_or("stream", Id::as_str).to_owned();
     let (choice, encoder) = (settings.ffmpeg, settings.encoder);
-    Encodable { usual: encoder.codec(), av1: cfg!(feature = "av1") }.set();
+    // What a worker of another machine has is known when it has come; until then its absence is what is told.
+    Encodable { usual: encoder.codec(), av1: cfg!(feature = "av1"), hevc: whence != Where::Local }.set();
     let workers =
         Workers::new(runtime.handle().clone(), (program, whence), app, key, Guard::PublicAnd(settings.allow), encoder);
     if whence != Where::Remote {

@@ -162,6 +162,7 @@ impl FarWorker {
             h264_any: beside.h264,
             hevc: beside.hevc,
             av1: beside.av1,
+            x265: self.ffmpeg.as_ref().is_ok_and(|installed| installed.x265),
             encoder: self.encoder.map_or(EncoderChoice::OpenH264, EncoderChoice::Ffmpeg).to_string(),
             no_ffmpeg: self.ffmpeg.as_ref().err().map(NoFfmpeg::to_string).unwrap_or_default(),
         }

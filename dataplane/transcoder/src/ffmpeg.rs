@@ -8,6 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use millstream_hub::decodable::Beside;
+use millstream_hub::encodable::{Encodable, PictureCodec};
 use millstream_worker::protocol::EncoderName;
 
 use super::program::Program;
@@ -45,6 +46,8 @@ pub struct Installed {
     pub hevc: bool,
     /// It decodes AV1, without a graphics card.
     pub av1: bool,
+    /// It encodes H.265 by x265.
+    pub x265: bool,
 }
 
 impl Installed {
@@ -58,6 +61,17 @@ impl Installed {
 pub(crate) fn decodes(beside: Beside) -> Vec<String> {
     let all = [("h264", true), ("h264_any", beside.h264), ("hevc", beside.hevc), ("av1", beside.av1)];
     all.into_iter().filter(|(_, is)| *is).map(|(name, _)| name.to_owned()).collect()
+}
+
+/// What renditions are encoded as, in the API's words.
+pub(crate) fn encodes(encodable: Encodable) -> Vec<String> {
+    let all = [PictureCodec::H264, PictureCodec::Av1, PictureCodec::Hevc].into_iter();
+    let is_encoded = |codec: &PictureCodec| match codec {
+        PictureCodec::H264 => true,
+        PictureCodec::Av1 => encodable.av1,
+        PictureCodec::Hevc => encodable.hevc,
+    };
+    all.filter(is_encoded).map(|codec| codec.word().to_owned()).collect()
 }
 
 /// Why none is used.
@@ -96,7 +110,7 @@ pub enum NoFfmpeg {
     },
 }
 
-/// Looks at an `ffmpeg`: has a worker's program run it once or twice, kept in as those that decode are, and waits for it.
+/// Looks at an `ffmpeg`: has a worker's program run it twice, kept in as those that decode are, and waits for it.
 ///
 /// # Errors
 /// See [`NoFfmpeg`].
@@ -114,14 +128,14 @@ pub fn look(worker: &Program, choice: &FfmpegChoice, encoder: Option<EncoderName
     if let Some(release) = release(&banner).filter(|release| *release < RELEASE_LEAST) {
         return Err(NoFfmpeg::Old { program, release });
     }
-    if let Some(encoder) = encoder
-        && !lists(&said(worker, &program, "-encoders")?.0, encoder.as_str())
-    {
+    let (encoders, _) = said(worker, &program, "-encoders")?;
+    if let Some(encoder) = encoder.filter(|encoder| !lists(&encoders, encoder.as_str())) {
         return Err(NoFfmpeg::Encoder { program, encoder });
     }
     // FFmpeg's own decoder of AV1 needs a graphics card.
     let av1 = ["libdav1d", "libaom-av1"].iter().any(|name| lists(&decoders, name));
-    Ok(Installed { h264: lists(&decoders, "h264"), hevc: lists(&decoders, "hevc"), av1, program })
+    let x265 = lists(&encoders, EncoderName::Libx265.as_str());
+    Ok(Installed { h264: lists(&decoders, "h264"), hevc: lists(&decoders, "hevc"), av1, x265, program })
 }
 
 /// What it writes to its output, and beside that.
@@ -211,7 +225,7 @@ mod tests {
         assert!(why(FfmpegChoice::At("/bin/false".into())).contains("exit status: 1"));
         // It says nothing, and so decodes nothing.
         let silent = look(&worker, &FfmpegChoice::At("/bin/true".into()), None).unwrap();
-        assert!(!silent.h264 && !silent.hevc && !silent.av1);
+        assert!(!silent.h264 && !silent.hevc && !silent.av1 && !silent.x265);
         let no_encoder = look(&worker, &FfmpegChoice::At("/bin/true".into()), Some(EncoderName::Libx264)).unwrap_err();
         assert!(no_encoder.to_string().ends_with("has no encoder libx264"));
     }

@@ -198,7 +198,7 @@ fn in_words(why: Why, said: &str) -> String {
             "this machine is too slow for it beside all that it makes; smaller renditions go on, and it is tried again"
         }
         Why::Full => "this machine makes renditions of as many streams as it takes; it is tried again",
-        Why::Unsupported => "the stream cannot be decoded",
+        Why::Unsupported => "it cannot be decoded or encoded here",
         Why::TooLarge => "the stream has more pixels than are decoded",
         Why::NotSmaller => "it would be larger than the stream",
         _ => "it could not be made, and is tried again",
@@ -328,6 +328,6 @@ mod tests {
         let wanted = wanted();
         let told = states.heard(&id(""), &ended(Why::Unsupported), &wanted, now);
         assert_eq!(kinds(told), ["cam rendition_failed codec"; 2]);
-        assert_eq!(states.trouble(&id("480p"), now).unwrap().text, "the stream cannot be decoded: words");
+        assert_eq!(states.trouble(&id("480p"), now).unwrap().text, "it cannot be decoded or encoded here: words");
     }
 }

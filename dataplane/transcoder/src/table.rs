@@ -228,6 +228,7 @@ fn spoken(stream: &Id, rendition: &Rendition, places: &impl Places) -> protocol:
         codec: match rendition.codec() {
             PictureCodec::H264 => protocol::PictureCodec::H264,
             PictureCodec::Av1 => protocol::PictureCodec::Av1,
+            PictureCodec::Hevc => protocol::PictureCodec::Hevc,
         },
     }
 }

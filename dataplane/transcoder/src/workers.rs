@@ -167,8 +167,8 @@ impl Workers {
     /// Says which `ffmpeg` of this machine may be used, or why none: once. No worker is started here before that.
     pub fn equip(&self, found: Result<Installed, NoFfmpeg>) {
         match &found {
-            Ok(Installed { program, h264, hevc, av1 }) => {
-                tracing::info!(program = %program.display(), h264, hevc, av1, "ffmpeg decodes beside OpenH264");
+            Ok(Installed { program, h264, hevc, av1, x265 }) => {
+                tracing::info!(program = %program.display(), h264, hevc, av1, x265, "ffmpeg decodes and encodes beside OpenH264");
             }
             Err(why) => tracing::info!(%why, "no ffmpeg is used: streams that are not H.264 have no renditions"),
         }

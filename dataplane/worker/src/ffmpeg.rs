@@ -3,7 +3,7 @@
 //!
 //! Reading order: [`spec`] (what is asked for, and the arguments that it makes), [`starter`] (a process beside the worker that starts children, since the
 //! worker's own sandbox lets it start nothing), [`confine`] (a child before it becomes `ffmpeg`), [`matroska`] (what a child reads), [`child`] (its pipes, and
-//! the watch over it), [`encode`] and [`decode`].
+//! the watch over it), [`encode`] (with [`hevc`]) and [`decode`].
 //!
 //! Invariants: arguments are made of numbers and of words of this crate, and the program is the operator's; a child that is silent, or says what it should
 //! not, is killed and costs its rendition or its decoder; no child outlives its worker.
@@ -12,6 +12,7 @@ mod confine;
 pub(crate) mod decode;
 pub(crate) mod encode;
 mod error;
+mod hevc;
 mod lag;
 mod matroska;
 mod spec;
@@ -74,11 +75,19 @@ impl Ffmpeg {
 
     /// Encodes pictures to H.264; `None`: renditions are encoded by OpenH264.
     pub(crate) fn encoder(&self, settings: Settings) -> Option<Result<LateEncoder, FfmpegError>> {
-        let encoder = self.0.encoder?;
+        self.0.encoder.map(|encoder| self.encodes(encoder, settings))
+    }
+
+    /// Encodes pictures to H.265.
+    pub(crate) fn hevc_encoder(&self, settings: Settings) -> Result<LateEncoder, FfmpegError> {
+        self.encodes(EncoderName::Libx265, settings)
+    }
+
+    fn encodes(&self, encoder: EncoderName, settings: Settings) -> Result<LateEncoder, FfmpegError> {
         let Settings { width, height, kbit_s, fps, colour } = settings;
         let encode = Encode { encoder, width, height, kbit_s, colour: colour.into() };
-        let child = self.0.starter.child(What::Encode(encode));
-        Some(child.and_then(|child| LateEncoder::start(child, (width, height), fps)))
+        let child = self.0.starter.child(What::Encode(encode))?;
+        LateEncoder::start(child, encoder, (width, height), fps)
     }
 
     /// Decodes pictures of these parameters.

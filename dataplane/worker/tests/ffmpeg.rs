@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 use common::node::Node;
 use common::worker::{Worker, rendition};
 use common::{clip, is_whole, scratch, usual_arguments};
-use millstream_worker::protocol::{Marks, Order, Report, SecretUrl, Why};
+use millstream_proto::media::Codec;
+use millstream_worker::protocol::{Marks, Order, PictureCodec, Report, SecretUrl, Why};
 
 const PERIOD_MS: u32 = 6_000;
 
@@ -75,6 +76,34 @@ fn x264_encodes_in_place_of_openh264_and_no_child_outlives_its_worker() {
     assert!(children.len() >= 2, "{children:?}");
     drop(worker);
     until("nobody is left", || children.iter().all(|pid| !std::path::Path::new(&format!("/proc/{pid}/exe")).exists()));
+}
+
+#[test]
+fn x265_encodes_what_is_to_be_hevc_and_without_ffmpeg_that_is_said() {
+    let node = Node::start(clip("live", &usual_arguments("640x360", "30", "6")), PERIOD_MS, 3_000);
+    let hevc = |job: u64| {
+        let mut order = start(&node);
+        if let Order::Start { job: number, renditions, .. } = &mut order {
+            *number = job;
+            renditions[0].codec = PictureCodec::Hevc;
+        }
+        order
+    };
+    // Whatever encodes H.264.
+    let mut worker = Worker::start_with(&installed(), Some("libx264"));
+    worker.order(&hevc(1));
+    let (started, _) = worker.wait(|report| matches!(report, Report::Started { .. }));
+    assert_eq!(started, Report::Started { job: 1, rendition: "180p".into(), width: 320, height: 180 });
+    until("frames", || node.of("180p").video().len() > 150);
+    is_whole(&node.of("180p"));
+    let codecs: Vec<_> = node.of("180p").frames.iter().map(|(_, frame)| frame.codec).collect();
+    assert!(codecs.contains(&Codec::Hevc) && !codecs.contains(&Codec::Avc));
+    drop(worker);
+    let mut without = Worker::start();
+    without.order(&hevc(2));
+    let (ended, _) = without.wait(|report| matches!(report, Report::Ended { rendition: Some(_), .. }));
+    let Report::Ended { why: Why::Unsupported, error: Some(error), .. } = ended else { panic!("{ended:?}") };
+    assert!(error.contains("no ffmpeg"), "{error}");
 }
 
 fn all_below(pid: u32) -> Vec<i32> {

@@ -148,7 +148,7 @@ pub fn is_asked(all: &[Arc<Choosing>], stream: &Id) -> bool {
 }
 
 /// What pictures are encoded as, where a node has the encoder.
-const CODECS: [&str; 2] = ["h264", "av1"];
+const CODECS: [&str; 3] = ["h264", "hevc", "av1"];
 
 /// What can be made of an answer, for a picture of this size.
 fn rungs(answer: &[policy::Rendition], source: (u32, u32), can_be: CanBe) -> Rungs {
@@ -179,7 +179,7 @@ fn rung(rendition: &policy::Rendition, (width, height): (u32, u32)) -> Result<Re
         return Err("the picture is to be encoded: the source itself is served as it is");
     };
     if !CODECS.contains(&encode.codec.as_str()) {
-        return Err("the picture can be encoded as h264 or av1 alone");
+        return Err("the picture can be encoded as h264, hevc or av1 alone");
     }
     if !matches!(rendition.sound, policy::Sound::Copy) {
         return Err("sound can be passed on as it is alone");

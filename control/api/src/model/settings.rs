@@ -79,8 +79,6 @@ pub enum Feature {
     Motion,
     /// Renditions: smaller forms of the picture.
     Renditions,
-    /// Other codecs of renditions than H.264.
-    Codecs,
     /// What is drawn over the picture.
     Watermark,
     /// Pushing on to other servers.
@@ -147,9 +145,7 @@ const RETENTION_DAYS_MAX: u64 = 36_500;
 
 /// Every setting.
 pub static FIELDS: LazyLock<Vec<Field>> = LazyLock::new(|| {
-    use Feature::{
-        Cluster, Cmaf, Codecs, Core, Hls, Motion, Mp4, Pictures, Record, Relay, Renditions, Rtmps, Watermark,
-    };
+    use Feature::{Cluster, Cmaf, Core, Hls, Motion, Mp4, Pictures, Record, Relay, Renditions, Rtmps, Watermark};
     use Shape::{Checked, Labels, Number, Switch, Text, Word};
     let field = |name, shape, default, feature, about| Field { name, shape, default, feature, about };
     let (off, none) = (json!(false), json!(""));
@@ -208,7 +204,13 @@ pub static FIELDS: LazyLock<Vec<Field>> = LazyLock::new(|| {
             Renditions,
             "the stream has renditions, those of ld, sd, hd and ud that are on",
         ),
-        field("codec", Word(&["libx264", "libx265"]), json!("libx264"), Codecs, "the codec of the renditions"),
+        field(
+            "codec",
+            Word(&["libx264", "libx265"]),
+            json!("libx264"),
+            Renditions,
+            "the codec of the renditions; libx265 needs an ffmpeg that has it",
+        ),
         field("ld", Switch, off.clone(), Renditions, "a rendition of 640x360 at 400 kbit/s"),
         field("sd", Switch, off.clone(), Renditions, "a rendition of 854x480 at 600 kbit/s"),
         field("hd", Switch, off.clone(), Renditions, "a rendition of 1280x720 at 1,000 kbit/s"),

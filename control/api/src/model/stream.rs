@@ -2,7 +2,7 @@
 use std::collections::BTreeMap;
 
 use millstream_control_protocol::state::{
-    Flush, LADDER, LadderRung, OnUnpublish, Outputs, Previous, RelayAddress, Rendition, Stream,
+    Flush, HEVC, LADDER, LIBX265, OnUnpublish, Outputs, Previous, RelayAddress, Rendition, Stream,
 };
 use millstream_control_protocol::watermark::Watermark;
 use serde::{Deserialize, Serialize};
@@ -53,7 +53,7 @@ pub struct Tombstone {
 
 /// The settings that nodes are told, by their names in [`super::settings::FIELDS`]; `[[stream]]` entries of a configuration file have
 /// these too. A slate is told as well, by its content: [`crate::slates`] finds it.
-pub const OF_DATA_PLANE: [&str; 45] = [
+pub const OF_DATA_PLANE: [&str; 46] = [
     "isFlv",
     "isHls",
     "isCMAF",
@@ -77,6 +77,7 @@ pub const OF_DATA_PLANE: [&str; 45] = [
     "isRelay",
     "relayURL",
     "isCodec",
+    "codec",
     "ld",
     "sd",
     "hd",
@@ -132,7 +133,7 @@ impl StreamRecord {
             "dvr_window_s": stream.dvr_window_s,
             "isRtmps": stream.rtmps,
             "isRelay": !stream.relays.is_empty(), "relayURL": relay_url(&stream.relays),
-            "isCodec": !stream.renditions.is_empty(),
+            "isCodec": !stream.renditions.is_empty(), "codec": if stream.is_hevc() { LIBX265 } else { "libx264" },
         });
         let mut settings = Settings::default();
         let of_watermark = json!({
@@ -208,7 +209,9 @@ impl StreamRecord {
 /// The renditions of a stream.
 fn renditions(settings: &Settings) -> Vec<Rendition> {
     let asked = LADDER.iter().filter(|rung| settings.on("isCodec") && settings.on(rung.switch));
-    asked.map(LadderRung::rendition).collect()
+    // What is usual at the node is not said.
+    let codec = if settings.text("codec") == LIBX265 { HEVC } else { "" };
+    asked.map(|rung| Rendition { codec: codec.to_owned(), ..rung.rendition() }).collect()
 }
 
 /// What is drawn over the picture. What is as usual is not said.
@@ -312,13 +315,13 @@ mod tests {
             let mut record = StreamRecord::default();
             // Settings that say nothing one without the other.
             let is_relay = matches!(field.name, "isRelay" | "relayURL");
-            let is_codec = matches!(field.name, "isCodec" | "ld" | "sd" | "hd" | "ud");
+            let is_codec = matches!(field.name, "isCodec" | "codec" | "ld" | "sd" | "hd" | "ud");
             for other in FIELDS.iter() {
                 match other.name {
                     "isRelay" if is_relay => record.settings.set(other, json!(true)),
                     "relayURL" if is_relay => record.settings.set(other, json!(ADDRESS)),
                     "isCodec" if is_codec => record.settings.set(other, json!(true)),
-                    "ld" if field.name == "isCodec" => record.settings.set(other, json!(true)),
+                    "ld" if matches!(field.name, "isCodec" | "codec") => record.settings.set(other, json!(true)),
                     _ => {}
                 }
             }

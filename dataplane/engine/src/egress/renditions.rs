@@ -52,6 +52,9 @@ pub(super) async fn refusal(shard: &Shard, id: &Id) -> Option<(u16, String)> {
         let words = format!("this rendition would be larger than its source, which has {width}x{height} pixels");
         return Some((404, words));
     }
+    if let Some(why) = rendition.unencodable() {
+        return Some((503, format!("this rendition is not made here: {why}")));
+    }
     let words = match shard.trouble(id) {
         Some(trouble) => {
             format!("this rendition is not made now: {}; other renditions and the stream itself may play", trouble.text)
@@ -66,7 +69,8 @@ pub(super) async fn refusal(shard: &Shard, id: &Id) -> Option<(u16, String)> {
 /// Those of these renditions that can be made of a stream that does this, and their sizes.
 pub(super) fn possible<'a>(renditions: &'a [Rendition], status: &Status) -> Vec<(&'a Rendition, (u32, u32))> {
     let Some(source) = size(status).filter(|_| undecodable(status).is_none()) else { return Vec::new() };
-    renditions.iter().filter_map(|rendition| Some((rendition, rendition.size_of(source)?))).collect()
+    let made = renditions.iter().filter(|rendition| rendition.unencodable().is_none());
+    made.filter_map(|rendition| Some((rendition, rendition.size_of(source)?))).collect()
 }
 
 fn picture(status: &Status) -> Option<&TrackStatus> {

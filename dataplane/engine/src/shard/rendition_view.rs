@@ -40,6 +40,9 @@ pub(super) fn of(shard: &Shard, id: &Id, source: Option<&StreamHandle>, held: &[
             (seen.width, seen.height) = size.and_then(|size| rendition.size_of(size)).unzip();
             let too_large = size.is_some() && seen.width.is_none();
             state(shard, &id, source, handle.map(|handle| &**handle), too_large, &mut seen);
+            if let Some(why) = rendition.unencodable().filter(|_| seen.state == "idle") {
+                unavailable(&mut seen, "codec", why.to_string());
+            }
         }
         OfRendition { seen, reached }
     });
@@ -50,12 +53,13 @@ fn picture(on_air: &OnAir) -> Option<(u32, u32)> {
     shape(on_air.reading.video.as_ref()?)?.picture()
 }
 
+fn unavailable(seen: &mut Rendition, reason: &str, why: String) {
+    "unavailable".clone_into(&mut seen.state);
+    (seen.reason, seen.why) = (Some(reason.to_owned()), Some(why));
+}
+
 /// What its owner's shard knows of it.
 fn state(shard: &Shard, id: &Id, source: &OnAir, handle: Option<&StreamHandle>, too_large: bool, seen: &mut Rendition) {
-    let unavailable = |seen: &mut Rendition, reason: &str, why: String| {
-        "unavailable".clone_into(&mut seen.state);
-        (seen.reason, seen.why) = (Some(reason.to_owned()), Some(why));
-    };
     if let Some(why) = source.reading.video.as_ref().and_then(undecodable) {
         return unavailable(seen, "codec", why.to_string());
     }

@@ -28,6 +28,9 @@ const LAST_FRAMES: Duration = Duration::from_secs(2);
 
 /// Whether this can be made of what a stream's publisher sends, as far as is known.
 fn has_rendition(source: &StreamHandle, rendition: &Rendition, now: Time) -> bool {
+    if rendition.unencodable().is_some() {
+        return false;
+    }
     let Some(coding) = source.on_air(now).and_then(|on_air| on_air.reading.video) else { return true };
     let size = shape(&coding).and_then(Shape::picture);
     size.is_none_or(|size| rendition.size_of(size).is_some()) && undecodable(&coding).is_none()

@@ -149,7 +149,7 @@ fn crop((width, height): (u32, u32), [left, right, top, bottom]: [u32; 4], chrom
 
 /// The record of these parameter sets, with lengths of four bytes. `None` where one kind but the VPS is missing, or they do not fit into a
 /// record.
-pub(crate) fn record(vps: &[&[u8]], sps: &[&[u8]], pps: &[&[u8]]) -> Option<Vec<u8>> {
+pub fn record(vps: &[&[u8]], sps: &[&[u8]], pps: &[&[u8]]) -> Option<Vec<u8>> {
     let first = *sps.first()?;
     let head = SpsHead::read(first)?;
     let plain = unescape(first.get(2..)?);

@@ -5,12 +5,12 @@ use std::time::Instant;
 
 use millstream_control_protocol::exchange::WorkerLoad;
 use millstream_hub::decodable::Beside;
-use millstream_hub::encodable::PictureCodec;
+use millstream_hub::encodable::{Encodable, PictureCodec};
 use millstream_proto::id::Id;
 use millstream_worker::protocol::Capacity;
 
 use super::{Shared, Workers, held};
-use crate::ffmpeg::{Installed, NoFfmpeg, decodes};
+use crate::ffmpeg::{Installed, NoFfmpeg, decodes, encodes};
 use crate::remote::Arrived;
 use crate::states::Counts;
 
@@ -48,6 +48,7 @@ impl Workers {
             shed: self.0.states().counts().shed,
             restarts: self.0.restarts.load(Ordering::Relaxed),
             decodes: decodes(Beside::get()),
+            encodes: encodes(Encodable::get()),
             encoder,
             no_ffmpeg,
             remote: self.0.remote.serving().unwrap_or_default(),
@@ -91,7 +92,9 @@ impl Shared {
     /// What is decoded and encoded is what this machine can.
     pub(crate) fn is_of_here(&self) {
         let found = self.ffmpeg.get().map(Result::as_ref);
-        found.and_then(Result::ok).map(Installed::beside).unwrap_or_default().set();
+        let installed = found.and_then(Result::ok);
+        installed.map(Installed::beside).unwrap_or_default().set();
+        Encodable::set_hevc(installed.is_some_and(|installed| installed.x265));
         let no_ffmpeg = found.and_then(Result::err).map(NoFfmpeg::to_string).unwrap_or_default();
         *self.maker() = Maker { encoder: self.encoder.to_string(), no_ffmpeg, ..Maker::default() };
     }
@@ -100,6 +103,7 @@ impl Shared {
     pub(crate) fn is_of(&self, arrived: &Arrived) {
         let skills = &arrived.skills;
         Beside { h264: skills.h264_any, hevc: skills.hevc, av1: skills.av1 }.set();
+        Encodable::set_hevc(skills.x265);
         // What of H.264 is encoded with is the worker's; that it is to be AV1 is the node's.
         let is_h264 = self.encoder.codec() == PictureCodec::H264;
         let encoder = if is_h264 { skills.encoder.clone() } else { self.encoder.to_string() };

@@ -2,7 +2,7 @@
 //! [`crate::transcode`] makes tags of them.
 //!
 //! Pictures come out in the order in which they went in. Which is which is looked at: a child that leaves one out, or puts a keyframe elsewhere than it was
-//! told, is of no use.
+//! told, is of no use. H.265 comes without times, and with the next picture: where the keyframes are tells one that was left out.
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io::Read as _;
@@ -15,11 +15,13 @@ use millstream_proto::media::TagKind;
 
 use super::child::{Output, Running};
 use super::error::FfmpegError;
+use super::hevc::Pictures;
 use super::matroska::{Head, before_frame};
 use super::spec::TICKS;
 use crate::codec::encode::Encoded;
 use crate::h264::nal;
 use crate::picture::Picture;
+use crate::protocol::EncoderName;
 
 const READ_BYTES: usize = 64 << 10;
 /// How long the rest is waited for, of an encoder that another one takes the place of.
@@ -31,7 +33,8 @@ const LENGTH_BYTES: usize = 4;
 
 /// A picture as a child gives it.
 struct Made {
-    shown_ms: i64,
+    /// `None`: it comes without a time, in its turn.
+    shown_ms: Option<i64>,
     encoded: Encoded,
 }
 
@@ -52,9 +55,17 @@ pub(crate) struct LateEncoder {
 }
 
 impl LateEncoder {
-    pub(super) fn start(mut child: Running, size: (u32, u32), fps: f32) -> Result<Self, FfmpegError> {
+    pub(super) fn start(
+        mut child: Running,
+        encoder: EncoderName,
+        size: (u32, u32),
+        fps: f32,
+    ) -> Result<Self, FfmpegError> {
         let stdout = child.output().map_err(|error| FfmpegError::Start(error.to_string()))?;
-        let output = Output::start(move |give| read(stdout, give))?;
+        let output = Output::start(move |give| match encoder {
+            EncoderName::Libx265 => read_hevc(stdout, give),
+            _ => read_flv(stdout, give),
+        })?;
         let head = Head { codec: "V_UNCOMPRESSED", record: &[], size, ticks: TICKS, fps: Some(fps) };
         child.write(&head.bytes())?;
         Ok(Self { child, output, given: VecDeque::new(), first_ms: None, size })
@@ -100,21 +111,45 @@ impl LateEncoder {
 
     fn check(&mut self, Made { shown_ms, encoded }: Made) -> Result<Encoded, FfmpegError> {
         let given = self.given.pop_front().ok_or(FfmpegError::Garbage("more than it was given"))?;
-        if given.shown_ms.abs_diff(shown_ms) > ROUNDED_MS.unsigned_abs() {
+        if shown_ms.is_some_and(|shown_ms| given.shown_ms.abs_diff(shown_ms) > ROUNDED_MS.unsigned_abs()) {
             return Err(FfmpegError::Garbage("another picture"));
         }
         if given.idr != encoded.idr {
             return Err(FfmpegError::Garbage("a keyframe elsewhere"));
         }
-        if encoded.frame.is_empty() || encoded.idr && (encoded.sps.is_empty() || encoded.pps.is_empty()) {
+        let has_sets = !encoded.record.is_empty() || !encoded.sps.is_empty() && !encoded.pps.is_empty();
+        if encoded.frame.is_empty() || encoded.idr && !has_sets {
             return Err(FfmpegError::Garbage("a picture without data"));
         }
         Ok(encoded)
     }
 }
 
+/// Reads the H.265 that a child writes.
+fn read_hevc(mut stdout: File, give: &SyncSender<Result<Made, FfmpegError>>) {
+    let (mut pictures, mut made, mut buffer) = (Pictures::default(), Vec::new(), vec![0; READ_BYTES]);
+    loop {
+        let length = stdout.read(&mut buffer).unwrap_or_default();
+        let pushed = match length {
+            0 => {
+                made.extend(pictures.finish());
+                Ok(())
+            }
+            length => pictures.push(buffer.get(..length).unwrap_or_default(), &mut made),
+        };
+        let mut all = made.drain(..).map(|encoded| Ok(Made { shown_ms: None, encoded }));
+        if all.any(|one| give.send(one).is_err()) || length == 0 {
+            return;
+        }
+        if let Err(why) = pushed {
+            let _ = give.send(Err(FfmpegError::Garbage(why)));
+            return;
+        }
+    }
+}
+
 /// Reads the FLV that a child writes.
-fn read(mut stdout: File, give: &SyncSender<Result<Made, FfmpegError>>) {
+fn read_flv(mut stdout: File, give: &SyncSender<Result<Made, FfmpegError>>) {
     let (mut reader, mut buffer) = (Reader::new(), vec![0; READ_BYTES]);
     let mut sets = (Vec::new(), Vec::new());
     loop {
@@ -172,7 +207,7 @@ fn picture(timestamp_ms: u32, body: &[u8], sets: &mut Sets) -> Result<Option<Mad
             if encoded.idr {
                 (encoded.sps, encoded.pps) = sets.clone();
             }
-            Ok(Some(Made { shown_ms: i64::from(timestamp_ms) + i64::from(cts_ms), encoded }))
+            Ok(Some(Made { shown_ms: Some(i64::from(timestamp_ms) + i64::from(cts_ms)), encoded }))
         }
         (_, 2) => Ok(None),
         _ => Err("a tag of another codec"),

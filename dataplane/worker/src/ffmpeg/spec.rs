@@ -30,6 +30,9 @@ const fn options(encoder: EncoderName) -> &'static str {
         EncoderName::H264Nvenc => {
             "-preset p4 -tune ull -rc cbr -delay 0 -zerolatency 1 -forced-idr 1 -no-scenecut 1 -g 1000000"
         }
+        EncoderName::Libx265 => {
+            "-preset superfast -tune zerolatency -forced-idr 1 -x265-params scenecut=0:keyint=-1:open-gop=0:aud=1:repeat-headers=1:pools=1:log-level=warning"
+        }
     }
 }
 
@@ -41,7 +44,7 @@ pub(super) enum What {
     Decode(Decode),
 }
 
-/// Pictures of this size become H.264.
+/// Pictures of this size become H.264, or H.265.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub(super) struct Encode {
     pub(super) encoder: EncoderName,
@@ -99,7 +102,10 @@ impl What {
                      -force_key_frames expr:eq(mod(round(t*{TICKS}),2),1) -c:v {encoder} -bf 0 -b:v {kbit_s}k -maxrate {kbit_s}k -bufsize {kbit_s}k"
                 )));
                 all.extend(words(options(*encoder)));
-                all.extend(words("-flush_packets 1 -flvflags no_duration_filesize -f flv pipe:1"));
+                all.extend(words(match encoder {
+                    EncoderName::Libx265 => "-flush_packets 1 -f hevc pipe:1",
+                    _ => "-flush_packets 1 -flvflags no_duration_filesize -f flv pipe:1",
+                }));
             }
             Self::Decode(Decode { width, height, interlaced }) => {
                 if !is_size(*width, *height) {

@@ -68,6 +68,7 @@ impl Encoding {
                 let why = match error {
                     RenditionError::NotSmaller(..) => Why::NotSmaller,
                     RenditionError::TooSlow(_) => Why::TooSlow,
+                    RenditionError::NoEncoder(_) => Why::Unsupported,
                     RenditionError::Encode(_) => Why::Failed,
                 };
                 return self.running.end(why, Some(error.to_string()));

@@ -14,12 +14,14 @@ pub enum PictureCodec {
     H264,
     /// AV1.
     Av1,
+    /// H.265.
+    Hevc,
     /// A newer one than this version knows.
     #[serde(other)]
     Unknown,
 }
 
-/// An encoder of `ffmpeg` that makes H.264 picture by picture.
+/// An encoder of `ffmpeg` that works picture by picture.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
@@ -30,6 +32,8 @@ pub enum EncoderName {
     Libopenh264,
     /// The encoder of NVIDIA's graphics cards.
     H264Nvenc,
+    /// x265: for what is to be H.265, and for nothing else.
+    Libx265,
 }
 
 /// A name that is none of them.
@@ -38,7 +42,7 @@ pub enum EncoderName {
 pub struct NoEncoder(String);
 
 impl EncoderName {
-    /// All of them.
+    /// Those that make H.264, which an operator may choose from.
     pub const ALL: [Self; 3] = [Self::Libx264, Self::Libopenh264, Self::H264Nvenc];
 
     /// As `ffmpeg -encoders` lists it.
@@ -47,6 +51,7 @@ impl EncoderName {
             Self::Libx264 => "libx264",
             Self::Libopenh264 => "libopenh264",
             Self::H264Nvenc => "h264_nvenc",
+            Self::Libx265 => "libx265",
         }
     }
 }

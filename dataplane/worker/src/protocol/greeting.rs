@@ -83,6 +83,8 @@ pub struct Skills {
     pub hevc: bool,
     /// AV1.
     pub av1: bool,
+    /// It encodes H.265.
+    pub x265: bool,
     /// `openh264`, or `ffmpeg:` and the name of an encoder.
     pub encoder: String,
     /// Why no `ffmpeg` is used; empty: one is.

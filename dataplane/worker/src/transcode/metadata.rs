@@ -33,6 +33,7 @@ pub(super) fn corrected(source: Option<&Bytes>, of: Own) -> Bytes {
     }
     let codec_id = match codec {
         PictureCodec::Av1 => u32::from_be_bytes(*b"av01"),
+        PictureCodec::Hevc => u32::from_be_bytes(*b"hvc1"),
         _ => AVC_ID,
     };
     for (name, value) in [("width", width), ("height", height), ("videodatarate", kbit_s), ("videocodecid", codec_id)] {

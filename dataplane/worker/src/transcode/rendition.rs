@@ -34,11 +34,14 @@ const FAILURES_MAX: u32 = 3;
 /// Composition times that fit into a tag.
 const CTS_MS: std::ops::RangeInclusive<i64> = -(1 << 23)..=(1 << 23) - 1;
 
-/// What is before the record of H.264 in a tag, and before a record and frames of AV1 (Enhanced RTMP: `SequenceStart`, and `CodedFrames` as they are).
+/// What is before the record of H.264 in a tag, and before records and frames of AV1 and H.265 (Enhanced RTMP: `SequenceStart` and `CodedFrames`).
 const AVC_HEADER: &[u8] = &[0x17, 0, 0, 0, 0];
 const AV1_HEADER: &[u8] = b"\x90av01";
 const AV1_KEYFRAME: &[u8] = b"\x91av01";
 const AV1_FRAME: &[u8] = b"\xa1av01";
+const HEVC_HEADER: &[u8] = b"\x90hvc1";
+const HEVC_KEYFRAME: &[u8] = b"\x91hvc1";
+const HEVC_FRAME: &[u8] = b"\xa1hvc1";
 
 /// The box, the rate and the coding of a rendition.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -89,6 +92,9 @@ pub enum RenditionError {
     /// This machine cannot make it in time, and why.
     #[error("{0}")]
     TooSlow(String),
+    /// Nothing here encodes what it is to be, and why.
+    #[error("{0}")]
+    NoEncoder(&'static str),
     /// See [`EncodeError`].
     #[error(transparent)]
     Encode(#[from] EncodeError),
@@ -133,6 +139,10 @@ impl Coder {
         if codec == PictureCodec::Av1 {
             return Ok(Self::Av1(Box::new(Av1Encoder::new(settings).map_err(Failed::Own)?)));
         }
+        if codec == PictureCodec::Hevc {
+            let ffmpeg = ffmpeg.ok_or(Failed::None("it is to be H.265, and no ffmpeg is used here"))?;
+            return Ok(Self::Late(Box::new(ffmpeg.hevc_encoder(settings).map_err(Failed::Late)?)));
+        }
         Ok(match ffmpeg.and_then(|ffmpeg| ffmpeg.encoder(settings)) {
             Some(encoder) => Self::Late(Box::new(encoder.map_err(Failed::Late)?)),
             None => Self::Own(Box::new(Encoder::new(settings).map_err(Failed::Own)?)),
@@ -161,6 +171,8 @@ impl Coder {
 enum Failed {
     Own(EncodeError),
     Late(FfmpegError),
+    /// There is nobody.
+    None(&'static str),
 }
 
 /// One rendition. Sans-IO: pieces go in, tags come out.
@@ -316,6 +328,7 @@ impl Rendition {
                     Ok(coder) => coder,
                     Err(Failed::Late(error)) => return self.failed(&error),
                     Err(Failed::Own(error)) => return Err(error.into()),
+                    Err(Failed::None(why)) => return Err(RenditionError::NoEncoder(why)),
                 };
                 let scaler = Scaler::new(settings.width, settings.height);
                 let (source_fps, under_way) = (fps, VecDeque::new());
@@ -360,6 +373,7 @@ impl Rendition {
             Ok(made) => made,
             Err(Failed::Late(error)) => return self.failed(&error),
             Err(Failed::Own(error)) => return Err(error.into()),
+            Err(Failed::None(why)) => return Err(RenditionError::NoEncoder(why)),
         };
         for encoded in made {
             let stamps = self.running.as_mut().and_then(|running| running.under_way.pop_front());
@@ -419,7 +433,11 @@ impl Rendition {
         let Some(record) = own.or_else(|| avc::record(&[&encoded.sps], &[&encoded.pps])) else { return };
         let changed = self.record != record;
         self.record = record;
-        let before: &[u8] = if codec == PictureCodec::Av1 { AV1_HEADER } else { AVC_HEADER };
+        let before: &[u8] = match codec {
+            PictureCodec::Av1 => AV1_HEADER,
+            PictureCodec::Hevc => HEVC_HEADER,
+            _ => AVC_HEADER,
+        };
         let header = [before, &self.record].concat();
         if begins || changed {
             tags.push(self.metadata_tag());
@@ -457,8 +475,13 @@ fn frame_tag(codec: PictureCodec, stamps: Stamps, encoded: &Encoded) -> Tag {
     }
     let cts_ms = (stamps.pts_ms - stamps.dts_ms).clamp(*CTS_MS.start(), *CTS_MS.end());
     let [_, high, middle, low] = (cts_ms as i32).to_be_bytes();
-    let first = if encoded.idr { 0x17 } else { 0x27 };
-    let body = [&[first, 1, high, middle, low][..], &encoded.frame].concat().into();
+    let before: &[u8] = match (codec, encoded.idr) {
+        (PictureCodec::Hevc, true) => HEVC_KEYFRAME,
+        (PictureCodec::Hevc, false) => HEVC_FRAME,
+        (_, true) => &[0x17, 1],
+        (_, false) => &[0x27, 1],
+    };
+    let body = [before, &[high, middle, low], &encoded.frame].concat().into();
     Tag { kind: TagKind::Video, timestamp_ms, body, role }
 }
 

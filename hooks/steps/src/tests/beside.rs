@@ -315,7 +315,7 @@ fn the_first_policy_that_decides_is_asked_and_what_cannot_be_made_is_said() {
             encoded("720p", (0, 720), "h264"),
             encoded("360p", (640, 0), "h264"),
             encoded("360p", (0, 200), "h264"),
-            encoded("new", (0, 360), "hevc"),
+            encoded("new", (0, 360), "vp9"),
             sound,
             copied,
         ])

@@ -28,7 +28,8 @@ impl Window {
             Some(guide) => guide.picture,
             None => self.picture().filter(|_| self.is_decodable()),
         };
-        renditions.iter().filter(move |rendition| source.is_some_and(|source| rendition.size_of(source).is_some()))
+        let fits = move |rendition: &Rendition| source.is_some_and(|source| rendition.size_of(source).is_some());
+        renditions.iter().filter(move |rendition| fits(rendition) && rendition.unencodable().is_none())
     }
 
     fn is_decodable(&self) -> bool {
@@ -38,7 +39,8 @@ impl Window {
     /// The same, as the multivariant playlist and the manifest have them, the largest first.
     pub(super) fn offers(&self, renditions: &[Rendition], name: fn(Track) -> &'static str) -> Vec<Offer> {
         let Some(source) = self.picture().filter(|_| self.is_decodable()) else { return Vec::new() };
-        renditions.iter().rev().filter_map(|rendition| Offer::of(rendition, source, name)).collect()
+        let made = renditions.iter().rev().filter(|rendition| rendition.unencodable().is_none());
+        made.filter_map(|rendition| Offer::of(rendition, source, name)).collect()
     }
 
     /// What a track's playlist says of the others.

@@ -15,6 +15,10 @@ const PEAK_PERCENT: u64 = 150;
 /// pixels (ITU-T H.264, table A-1).
 const LEVELS: [(&str, u64); 4] = [("1E", 414_720), ("1F", 921_600), ("28", 2_097_152), ("33", u64::MAX)];
 
+/// The same of H.265: thirty times the level (ITU-T H.265, table A.8).
+const HEVC_LEVELS: [(u32, u64); 6] =
+    [(60, 122_880), (63, 245_760), (90, 552_960), (93, 983_040), (120, 2_228_224), (150, u64::MAX)];
+
 /// What is said of a rendition.
 pub(super) struct Offer {
     name: RenditionName,
@@ -78,5 +82,11 @@ fn codec(codec: PictureCodec, (width, height): (u32, u32)) -> String {
             format!("avc1.42C0{level}")
         }
         PictureCodec::Av1 => av1::main_codec_string(av1::level(width, height)),
+        PictureCodec::Hevc => {
+            let pixels = u64::from(width) * u64::from(height);
+            let level = HEVC_LEVELS.iter().find(|(_, most)| pixels <= *most).map_or(150, |(level, _)| *level);
+            // Main profile and tier; progressive, and frames alone.
+            format!("hvc1.1.6.L{level}.90")
+        }
     }
 }

@@ -62,7 +62,7 @@ fn the_printed_file_is_right_and_sets_what_it_says() {
         Some(rest)
             if rest
                 .split_once(" = ")
-                .is_some_and(|(key, _)| key.bytes().all(|b| b.is_ascii_lowercase() || b == b'_')) =>
+                .is_some_and(|(key, _)| key.bytes().all(|b| b.is_ascii_alphabetic() || b == b'_')) =>
         {
             rest
         }
