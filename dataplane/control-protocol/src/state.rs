@@ -245,9 +245,12 @@ pub struct Rendition {
     pub height: u32,
     /// Bits per second of the picture, thousands.
     pub video_kbit_s: u32,
-    /// What the picture is encoded as: `h264` or `av1`. Absent: what the node usually encodes.
+    /// What the picture is encoded as: `h264`, `hevc` or `av1`. Absent: what the node usually encodes.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub codec: String,
+    /// It is made as long as its stream is on air. Absent: while somebody asks for it.
+    #[serde(skip_serializing_if = "is_off")]
+    pub always: bool,
 }
 
 /// A rendition that the settings of a stream have a switch for.
@@ -282,7 +285,7 @@ impl LadderRung {
     /// What is made where it is switched on.
     pub fn rendition(&self) -> Rendition {
         let Self { name, width, height, video_kbit_s, .. } = *self;
-        Rendition { name: name.to_owned(), width, height, video_kbit_s, codec: String::new() }
+        Rendition { name: name.to_owned(), width, height, video_kbit_s, ..Rendition::default() }
     }
 }
 

@@ -346,7 +346,8 @@ pub fn rendition_of(said: &state::Rendition) -> Option<Rendition> {
         "" => None,
         word => Some(Encodable::get().named(word)?),
     };
-    Some(Rendition { name, width_max, height_max, video_kbit_s, codec, marked: false })
+    let always = said.always;
+    Some(Rendition { name, width_max, height_max, video_kbit_s, codec, marked: false, always })
 }
 
 /// The renditions of a stream. One that cannot be leaves the others.

@@ -103,6 +103,8 @@ pub struct Rendition {
     pub codec: Option<PictureCodec>,
     /// Something is drawn over its picture, and who may choose is not offered a picture without.
     pub marked: bool,
+    /// It is made as long as its stream is on air, and not only while somebody asks for it.
+    pub always: bool,
 }
 
 impl Rendition {
@@ -164,8 +166,15 @@ mod tests {
         let check = |height, source, expected| {
             let name = RenditionName::new(&format!("{height}p")).unwrap();
             let width_max = if height == 480 { 854 } else { height * 16 / 9 };
-            let rendition =
-                Rendition { name, width_max, height_max: height, video_kbit_s: 1, codec: None, marked: false };
+            let rendition = Rendition {
+                name,
+                width_max,
+                height_max: height,
+                video_kbit_s: 1,
+                codec: None,
+                marked: false,
+                always: false,
+            };
             assert_eq!(rendition.size_of(source), expected, "{source:?} in {height}");
         };
         check(360, (1280, 720), Some((640, 360)));

@@ -1,8 +1,8 @@
-//! Renditions by policy hooks: each stream on air is asked about when its publisher has said what it sends, and again when something of that, of its record or
-//! of the bindings has changed. Before it: [`crate::hooks`], which has the bindings; after it: the engine, which offers what was chosen.
+//! Renditions by policy hooks: each stream on air is asked about when its publisher has said what it sends, and again when something of that, of its record, of
+//! the bindings or of the machine's load has changed. Before it: [`crate::hooks`], which has the bindings; after it: the engine, which offers what was chosen.
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use millstream_agent::beside::AddToLive;
 use millstream_control_protocol::live::{Ladder, Live};
@@ -23,6 +23,9 @@ const MEASURED_AFTER_MS: u64 = 4_000;
 /// Streams that have just begun are looked at one by one, so many at once, and at most so often.
 const FRESH_MAX: usize = 64;
 const FRESH_LOOKS: u32 = 20;
+/// A machine that is busier or less busy by so much, percent, is another case; but not before the answer is that old: the load is that of a minute.
+const LOAD_STEP: u32 = 25;
+const LOAD_COUNTS_AFTER: Duration = Duration::from_mins(1);
 /// Shards answer within this time, or are asked again with the next look.
 const WAIT: Duration = Duration::from_secs(2);
 
@@ -50,9 +53,25 @@ struct Asked {
     /// In their order.
     choosings: Vec<Arc<Choosing>>,
     bound: u64,
-    of_streams: BTreeMap<Id, (Case, Option<Chosen>)>,
+    of_streams: BTreeMap<Id, Answer>,
     /// Streams that have just begun, and how often they were looked at.
     fresh: HashMap<Id, u32>,
+}
+
+/// What was chosen for a stream.
+struct Answer {
+    case: Case,
+    load_percent: u32,
+    at: Instant,
+    chosen: Option<Chosen>,
+}
+
+impl Answer {
+    /// Whether it still holds.
+    fn holds(&self, case: &Case, load_percent: u32, now: Instant) -> bool {
+        let is_load_other = self.load_percent.abs_diff(load_percent) >= LOAD_STEP;
+        self.case == *case && !(is_load_other && now.duration_since(self.at) >= LOAD_COUNTS_AFTER)
+    }
 }
 
 impl Ladders {
@@ -161,20 +180,20 @@ impl Ladders {
         let load = load_percent();
         for ((id, live), of_record) in wanted.into_iter().zip(of_records) {
             let Some(case) = case(live, bound, of_record) else { continue };
-            let is_known = self.asked().of_streams.get(&id).is_some_and(|(known, _)| *known == case);
-            if is_known {
+            let holds = self.asked().of_streams.get(&id).is_some_and(|known| known.holds(&case, load, Instant::now()));
+            if holds {
                 continue;
             }
             let about = (app, load, case.is_measured);
             let Some(source) = source(live, case.of_record.record.as_ref(), about) else { continue };
             let own = spoken(case.of_record.renditions.as_deref().unwrap_or_default());
             let chosen = ask(choosings.clone(), id.clone(), source, own).await;
-            self.put(&id, case, chosen, engine).await;
+            self.put(&id, (case, load), chosen, engine).await;
         }
     }
 
     /// Has the engine offer what was chosen.
-    async fn put(&self, id: &Id, case: Case, chosen: Option<Chosen>, engine: &Remote) {
+    async fn put(&self, id: &Id, (case, load_percent): (Case, u32), chosen: Option<Chosen>, engine: &Remote) {
         let made = chosen.as_ref().and_then(|chosen| chosen.rungs.as_ref().ok());
         let ladder = made.map(|rungs| rungs.made.iter().filter_map(rendition_of).collect());
         let Ok(Ok(())) = timeout(WAIT, engine.set_ladder(id, ladder)).await else { return };
@@ -189,7 +208,7 @@ impl Ladders {
                 }
             }
         }
-        self.asked().of_streams.insert(id.clone(), (case, chosen));
+        self.asked().of_streams.insert(id.clone(), Answer { case, load_percent, at: Instant::now(), chosen });
     }
 
     /// Adds to what is told of a stream which renditions were chosen for it.
@@ -201,7 +220,7 @@ impl Ladders {
             if asked.of_streams.is_empty() {
                 return;
             }
-            let chosen = Id::new(&live.id).ok().and_then(|id| asked.of_streams.get(&id)?.1.clone());
+            let chosen = Id::new(&live.id).ok().and_then(|id| asked.of_streams.get(&id)?.chosen.clone());
             live.ladder = chosen.map(shown);
         })
     }
@@ -237,6 +256,7 @@ fn spoken(renditions: &[millstream_hub::config::Rendition]) -> Vec<Rendition> {
         height: rendition.height_max,
         video_kbit_s: rendition.video_kbit_s,
         codec: rendition.codec().word().to_owned(),
+        always: rendition.always,
     };
     renditions.iter().map(one).collect()
 }
@@ -256,4 +276,26 @@ fn load_percent() -> u32 {
     let load: f64 = text.split(' ').next().and_then(|first| first.parse().ok()).unwrap_or(0.0);
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     (load / cores as f64 * 100.0).clamp(0.0, 99.0) as u32
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_holds_until_what_it_was_given_to_changes_or_the_load_for_long() {
+        let size = (Some(1_280), Some(720));
+        let codecs = ("avc1.64001f".to_owned(), "mp4a.40.2".to_owned());
+        let of_record = OfRecord::default();
+        let case = Case { bound: 1, session: 7, codecs, size, is_measured: false, of_record };
+        let at = Instant::now();
+        let answer = Answer { case: case.clone(), load_percent: 20, at, chosen: None };
+        let minute = at + LOAD_COUNTS_AFTER;
+        assert!(answer.holds(&case, 20, minute) && answer.holds(&case, 44, minute), "a little busier");
+        assert!(answer.holds(&case, 99, at + LOAD_COUNTS_AFTER / 2), "a peak");
+        assert!(!answer.holds(&case, 45, minute));
+        let busy = Answer { load_percent: 90, ..answer };
+        assert!(!busy.holds(&case, 20, minute), "there is room again");
+        assert!(!busy.holds(&Case { is_measured: true, ..case }, 90, at));
+    }
 }

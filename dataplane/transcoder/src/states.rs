@@ -245,6 +245,7 @@ mod tests {
             video_kbit_s: 400,
             codec: None,
             marked: false,
+            always: false,
         };
         Wanted::from([(id(""), vec![rendition("360p"), rendition("480p")])])
     }

@@ -197,7 +197,7 @@ fn rung(rendition: &policy::Rendition, (width, height): (u32, u32)) -> Result<Re
         both => both,
     };
     let (name, codec) = (rendition.name.clone(), encode.codec.clone());
-    Ok(Rendition { name, width, height, video_kbit_s: encode.kbps, codec })
+    Ok(Rendition { name, width, height, video_kbit_s: encode.kbps, codec, always: !rendition.on_demand })
 }
 
 /// A stream on air as policy hooks are asked about it; `None`: its publisher has gone, or what it sends is not known yet. `app`: the application that

@@ -198,6 +198,7 @@ mod tests {
             video_kbit_s: 400,
             codec: None,
             marked: false,
+            always: false,
         };
         let renditions = [small("360p", 640, 360), small("1080p", 1_920, 1_080)];
         let outputs = (Outputs { flv: false, hls: true, cmaf: false }, true);

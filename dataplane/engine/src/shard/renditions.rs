@@ -85,17 +85,20 @@ impl Shard {
         let is_in_vain = |handle: &&Rc<StreamHandle>| {
             handle.source().is_some_and(|source| {
                 let name = handle.id.rendition().map(|(_, name)| name);
-                let is_offered = || name.is_some_and(|name| self.rendition_of(&source.id, &name).is_some());
+                let offered = name.and_then(|name| self.rendition_of(&source.id, &name));
+                let is_always = offered.as_ref().is_some_and(|rendition| rendition.always);
                 // Players that know no parts ask once a target duration.
                 let target_s = handle.packaging.window.borrow().target_duration_s().unwrap_or(0);
                 let linger = LINGER.max(Duration::from_secs(u64::from(target_s) * 3));
+                let is_unwatched = !is_always && handle.is_unwatched(now, linger);
                 let is_forsaken = handle.vacant_since().is_some_and(|since| now.since(since) > FORSAKEN);
                 // Its first viewers wait for an answer: they are told why it is not made, and not to wait for the next try.
                 let is_refused = || handle.has_not_begun() && self.trouble(&handle.id).is_some();
-                !source.is_over() && (is_forsaken || is_refused() || handle.is_unwatched(now, linger) || !is_offered())
+                !source.is_over() && (is_forsaken || is_refused() || is_unwatched || offered.is_none())
             })
         };
         self.mark_renditions();
+        self.begin_constant_renditions(now);
         let in_vain: Vec<_> = self.handles.borrow().values().filter(is_in_vain).cloned().collect();
         for handle in in_vain {
             self.handles.borrow_mut().remove(&handle.id);
@@ -104,6 +107,27 @@ impl Shard {
                 session.end(CloseReason::Unpublished);
             }
             tracing::info!(stream = %handle.id, shard = self.index, "rendition no longer wanted");
+        }
+    }
+
+    /// Renditions that are made whether or not anybody asks for them, of streams that this shard owns.
+    fn begin_constant_renditions(self: &Rc<Self>, now: Time) {
+        let missing: Vec<Id> = {
+            let handles = self.handles.borrow();
+            let of_stream = |handle: &Rc<StreamHandle>| {
+                let renditions = self.renditions_of(&handle.id)?;
+                // Few streams have any.
+                let mut always = renditions.iter().filter(|rendition| rendition.always).peekable();
+                always.peek()?;
+                let is_on_air = handle.subscription().is_none() && handle.on_air(now).is_some();
+                let ids = always.filter(|_| is_on_air).map(|rendition| handle.id.of_rendition(&rendition.name));
+                Some(ids.filter(|id| !handles.contains_key(id)).collect::<Vec<_>>())
+            };
+            handles.values().filter_map(of_stream).flatten().collect()
+        };
+        for id in missing {
+            // Where it cannot be made, the next sweep tries again.
+            self.begin_rendition(&id);
         }
     }
 

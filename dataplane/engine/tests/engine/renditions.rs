@@ -257,6 +257,7 @@ fn what_somebody_chooses_for_a_stream_goes_before_its_record() {
         video_kbit_s: 90,
         codec: None,
         marked: false,
+        always: false,
     };
     ask(remote.set_ladder(&id, Some([tiny].into()))).unwrap();
     let chosen = index();
@@ -278,6 +279,32 @@ fn what_somebody_chooses_for_a_stream_goes_before_its_record() {
     assert!(index().contains("\n90p/video.m3u8"));
     drop(publisher);
     drop(waiting.join());
+}
+
+#[test]
+fn what_is_to_be_made_always_is_made_without_a_viewer_as_long_as_its_stream_is_on_air() {
+    let (server, asked) = start(IoChoice::Auto, 2);
+    let remote = server.engine().remote();
+    let constant = |name: &str, always| Rendition {
+        name: RenditionName::new(name).unwrap(),
+        width_max: 108,
+        height_max: 60,
+        video_kbit_s: 90,
+        codec: None,
+        marked: false,
+        always,
+    };
+    let mut publisher = server.publish("cam");
+    ask(remote.set_ladder(&cam(), Some([constant("50p", false), constant("60p", true)].into()))).unwrap();
+    publisher.send(configurations());
+    publisher.send((0..SEGMENT + 20).map(frame));
+    let _on_air = publisher.go_on(SEGMENT + 20);
+    eventually("it is asked for", || asked.so_far() == ["+cam/60p"]);
+    // Longer than one is kept that nobody asks for.
+    std::thread::sleep(Duration::from_secs(12));
+    assert_eq!(asked.so_far(), ["+cam/60p"], "by nobody");
+    ask(remote.set_ladder(&cam(), Some([constant("50p", false), constant("60p", false)].into()))).unwrap();
+    eventually("it is as any other", || asked.so_far() == ["+cam/60p", "-cam/60p"]);
 }
 
 #[test]

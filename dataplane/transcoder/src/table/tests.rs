@@ -26,7 +26,15 @@ fn id(name: &str) -> Id {
 
 fn rendition(height: u32) -> Rendition {
     let name = RenditionName::new(&format!("{height}p")).unwrap();
-    Rendition { name, width_max: height * 16 / 9, height_max: height, video_kbit_s: height, codec: None, marked: false }
+    Rendition {
+        name,
+        width_max: height * 16 / 9,
+        height_max: height,
+        video_kbit_s: height,
+        codec: None,
+        marked: false,
+        always: false,
+    }
 }
 
 /// Orders in short: `+1 cam 360p`, `=1 360p 480p`, `-1`.

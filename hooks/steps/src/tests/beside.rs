@@ -313,7 +313,7 @@ fn the_first_policy_that_decides_is_asked_and_what_cannot_be_made_is_said() {
         copied.picture = policy::Picture::Copy;
         Ok(vec![
             encoded("720p", (0, 720), "h264"),
-            encoded("360p", (640, 0), "h264"),
+            policy::Rendition { on_demand: false, ..encoded("360p", (640, 0), "h264") },
             encoded("360p", (0, 200), "h264"),
             encoded("new", (0, 360), "vp9"),
             sound,
@@ -324,14 +324,21 @@ fn the_first_policy_that_decides_is_asked_and_what_cannot_be_made_is_said() {
     let all = [Arc::clone(&first), Arc::clone(&shadow)];
     let chosen = choose(&all, &cam, &about, &[], any).unwrap();
     let rungs = chosen.rungs.unwrap();
-    let made: Vec<_> = rungs.made.iter().map(|rung| (rung.name.as_str(), rung.width, rung.height)).collect();
-    assert_eq!((chosen.hook.as_str(), made), ("hook-1", vec![("360p", 640, 360), ("720p", 1280, 720)]));
+    let made: Vec<_> =
+        rungs.made.iter().map(|rung| (rung.name.as_str(), rung.width, rung.height, rung.always)).collect();
+    assert_eq!((chosen.hook.as_str(), made), ("hook-1", vec![("360p", 640, 360, true), ("720p", 1280, 720, false)]));
     assert_eq!(rungs.left_out.len(), 4, "{:?}", rungs.left_out);
     let disagreements = || rig.text("millstream_hook_disagreements_total{hook=\"hook-2\",version=\"1\"} ");
     assert_eq!(disagreements(), 1);
     // Where nobody decides, a shadow is held against the record.
-    let own =
-        Rendition { name: "720p".to_owned(), width: 1280, height: 720, video_kbit_s: 700, codec: "h264".to_owned() };
+    let own = Rendition {
+        name: "720p".to_owned(),
+        width: 1280,
+        height: 720,
+        video_kbit_s: 700,
+        codec: "h264".to_owned(),
+        always: false,
+    };
     assert_eq!(choose(&[Arc::clone(&shadow)], &cam, &about, &[own], any), None);
     assert_eq!((disagreements(), rig.text("millstream_hook_agreements_total{hook=\"hook-2\",version=\"1\"} ")), (1, 1));
     assert!(is_asked(&[shadow], &cam) && !is_asked(&[], &cam));

@@ -204,6 +204,7 @@ fn renditions() -> Vec<Rendition> {
             video_kbit_s: 400,
             codec: None,
             marked: false,
+            always: false,
         })
         .to_vec()
 }
