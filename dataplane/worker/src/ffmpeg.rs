@@ -73,6 +73,11 @@ impl Ffmpeg {
         Ok(Self(Arc::new(Inner { starter, encoder: settings.encoder })))
     }
 
+    /// Whether [`Self::encoder`] has one.
+    pub(crate) fn encodes_avc(&self) -> bool {
+        self.0.encoder.is_some()
+    }
+
     /// Encodes pictures to H.264; `None`: renditions are encoded by OpenH264.
     pub(crate) fn encoder(&self, settings: Settings) -> Option<Result<LateEncoder, FfmpegError>> {
         self.0.encoder.map(|encoder| self.encodes(encoder, settings))

@@ -121,7 +121,7 @@ fn serve_with(
         sprites: Sprites::new(reporter.clone()),
         reporter,
         jobs: HashMap::new(),
-        decoded: Jobs::new(ffmpeg),
+        decoded: Jobs::new(ffmpeg, capacity),
         watches: HashMap::new(),
         fonts,
         seeing,

@@ -133,11 +133,11 @@ impl Running {
         self.shared.ffmpeg.clone()
     }
 
-    /// What there is for AV1, measured where it is needed.
+    /// What there is for renditions; of AV1 measured where it is needed.
     pub(super) fn room(&self) -> Room {
         let room = self.shared.room.clone();
         if self.target.codec == PictureCodec::Av1 {
-            room.measured(capacity::measure_av1);
+            room.measured_av1(capacity::measure_av1);
         }
         room
     }

@@ -7,7 +7,7 @@ use crate::ffmpeg::Ffmpeg;
 use crate::mark::MarkSet;
 use crate::net::source::stream_of;
 use crate::picture::{Colour, Picture};
-use crate::protocol::{Report, SecretUrl, Why};
+use crate::protocol::{Capacity, Report, SecretUrl, Why};
 use crate::queue::lock;
 use crate::reporter::Reporter;
 use crate::room::Room;
@@ -78,12 +78,12 @@ pub(crate) struct Jobs {
 }
 
 impl Jobs {
-    /// Without any; with an `ffmpeg` that decodes and encodes for them.
-    pub(crate) fn new(ffmpeg: Option<Ffmpeg>) -> Self {
-        Self { standing: Arc::default(), ffmpeg, room: Room::default() }
+    /// Without any; with an `ffmpeg` that decodes and encodes for them, on a machine that does as much.
+    pub(crate) fn new(ffmpeg: Option<Ffmpeg>, capacity: Capacity) -> Self {
+        Self { standing: Arc::default(), ffmpeg, room: Room::new(capacity) }
     }
 
-    /// What there is for renditions in AV1.
+    /// What there is for renditions.
     pub(super) fn room(&self) -> Room {
         self.room.clone()
     }

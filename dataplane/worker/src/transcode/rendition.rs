@@ -225,7 +225,7 @@ impl Rendition {
         Self { ffmpeg, ..self }
     }
 
-    /// The same, with what there is for AV1.
+    /// The same, with what there is room for.
     pub(crate) fn with_room(self, room: Room) -> Self {
         Self { room, ..self }
     }
@@ -323,7 +323,7 @@ impl Rendition {
             };
             if self.renew || self.running.as_ref().is_none_or(|running| running.settings != settings) {
                 self.finish(tags);
-                let share = self.share(cores)?;
+                let share = self.share(settings.fps, cores)?;
                 let coder = match Coder::new(settings, self.target.codec, self.ffmpeg.as_ref()) {
                     Ok(coder) => coder,
                     Err(Failed::Late(error)) => return self.failed(&error),
@@ -385,15 +385,18 @@ impl Rendition {
     /// How it is made of a source with so many frames a second.
     fn pace(&self, source_fps: f64) -> Result<Pace, RenditionError> {
         match self.target.codec {
-            PictureCodec::Av1 => self.room.pace(self.size, source_fps as f32).map_err(too_slow),
+            PictureCodec::Av1 => self.room.av1_pace(self.size, source_fps as f32).map_err(too_slow),
             _ => Ok(Pace { every: 1, cores: 0.0 }),
         }
     }
 
-    /// Its share of what there is for AV1.
-    fn share(&self, cores: f32) -> Result<Option<Share>, RenditionError> {
+    /// Its share of what there is; nothing is known of encoders of `ffmpeg`, some of which work elsewhere.
+    fn share(&self, fps: f32, av1_cores: f32) -> Result<Option<Share>, RenditionError> {
         match self.target.codec {
-            PictureCodec::Av1 => self.room.take(self.size, cores).map(Some).map_err(too_slow),
+            PictureCodec::Av1 => self.room.take_av1(self.size, av1_cores).map(Some).map_err(too_slow),
+            PictureCodec::H264 if self.ffmpeg.as_ref().is_none_or(|ffmpeg| !ffmpeg.encodes_avc()) => {
+                self.room.take_avc(self.size, fps).map(Some).map_err(too_slow)
+            }
             _ => Ok(None),
         }
     }
