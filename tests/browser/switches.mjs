@@ -14,20 +14,22 @@ const SWITCH_MS = 5000;
 
 // Each runs in the page, and gives `levels()`, `choose(n)` for one of them, and says by `seen.switched` which is played.
 const hls = {
+  module: 'hls-1.7',
   file: 'dist/hls.min.js',
   url: 'index.m3u8',
-  open(url, video, seen) {
-    const hls = new Hls();
+  open(url, video, seen, options) {
+    const hls = new Hls(options);
     hls.on(Hls.Events.ERROR, (_, data) => seen.errors.push(`${data.details}${data.fatal ? ' (fatal)' : ''}`));
     hls.on(Hls.Events.MANIFEST_PARSED, () => video.play());
     hls.on(Hls.Events.LEVEL_SWITCHED, (_, data) => seen.switched.push(data.level));
     hls.loadSource(url);
     hls.attachMedia(video);
-    return { levels: () => hls.levels.length, choose: (n) => { hls.nextLevel = n; } };
+    return { levels: () => hls.levels.length, choose: (n) => { hls.loadLevel = n; } };
   },
 };
 const PLAYERS = {
   'hls-1.7': hls,
+  'hls-1.7-segments': { ...hls, options: { lowLatencyMode: false } },
   dashjs: {
     file: 'dist/modern/umd/dash.all.min.js',
     url: 'index.mpd',
@@ -64,7 +66,8 @@ const PLAYERS = {
 
 const player = PLAYERS[name];
 check(player, `no player ${name}; there are ${Object.keys(PLAYERS).join(', ')}`);
-const { version } = createRequire(import.meta.url)(join(modules, name, 'package.json'));
+const module = player.module ?? name;
+const { version } = createRequire(import.meta.url)(join(modules, module, 'package.json'));
 
 // Runs in the page: what is seen of the picture.
 function watch(video, seen) {
@@ -111,14 +114,14 @@ await open(async ({ first }) => {
   const page = first(server);
   // A document of the server's own origin, with nothing in it.
   await page.goto(new URL('/time', server).href);
-  await page.addScriptTag({ content: readFileSync(join(modules, name, player.file), 'utf8') });
-  await page.evaluate(`(${(url, open, watch) => {
+  await page.addScriptTag({ content: readFileSync(join(modules, module, player.file), 'utf8') });
+  await page.evaluate(`(${(url, open, watch, options) => {
     const video = document.body.appendChild(document.createElement('video'));
     video.muted = true;
     const seen = { sizes: [], errors: [], switched: [], longest: 0, shown: 0, read: 0, missing: 0, back: 0, counts: false };
     watch(video, seen);
-    Object.assign(window, { seen, video, player: open(url, video, seen) });
-  }})(${JSON.stringify(`${server}/${player.url}`)}, ${`(function ${player.open.toString().replace(/^open/, '')})`}, ${watch})`);
+    Object.assign(window, { seen, video, player: open(url, video, seen, options) });
+  }})(${JSON.stringify(`${server}/${player.url}`)}, ${`(function ${player.open.toString().replace(/^open/, '')})`}, ${watch}, ${JSON.stringify(player.options ?? {})})`);
   await until('it plays', 20, () => page.evaluate(() => video.currentTime > 0.5 && player.levels() > 1)).catch(async (error) => {
     const state = await page.evaluate(() => ({
       ...seen, at: video.currentTime, ready: video.readyState, levels: player.levels(),

@@ -4,11 +4,13 @@ use std::net::{SocketAddr, TcpStream};
 
 use millstream_test_support::random::Random;
 use millstream_tests::clip::Clip;
+use millstream_tests::control::Client as Control;
 use millstream_tests::flv::{Tag, VIDEO};
-use millstream_tests::http::{Connection, Viewer};
+use millstream_tests::http::{Connection, Viewer, get};
 use millstream_tests::rtmp::{Client, Publisher, Pushing};
 use millstream_tests::server::{Options, Server};
 use millstream_tests::{eventually, millis, proc, seconds};
+use serde_json::json;
 
 /// A stream that must not suffer.
 struct Bystander {
@@ -199,4 +201,76 @@ fn a_client_that_hangs_up_in_the_middle_of_anything_leaves_nothing() {
     eventually("their descriptors are given back", seconds(10), || {
         (proc::descriptors(bystander.server.pid()) <= quiet + 2).then_some(())
     });
+}
+
+/// A third of the frames of a picture that looks right at first, each with a few bits wrong or a piece of noise.
+fn damaged(mut clip: Clip, random: &mut Random) -> Clip {
+    for tag in clip.frames.iter_mut().filter(|tag| tag.kind == VIDEO) {
+        if !random.next_u64().is_multiple_of(3) {
+            continue;
+        }
+        let body = &mut tag.data;
+        // Behind what says that it is a frame of H.264, and of which time.
+        let (first, length) = (5, body.len() as u64);
+        if random.next_u64().is_multiple_of(4) {
+            let from = first + (random.next_u64() % length.saturating_sub(5).max(1)) as usize;
+            let noise = random.bytes(body.len() - from);
+            body.truncate(from);
+            body.extend(noise);
+        } else {
+            for _ in 0..=random.next_u64() % 8 {
+                let at = first + (random.next_u64() % length.saturating_sub(5).max(1)) as usize;
+                if let Some(byte) = body.get_mut(at) {
+                    *byte ^= 1 << (random.next_u64() % 8);
+                }
+            }
+        }
+    }
+    clip
+}
+
+/// Its renditions, its motion and its pictures are asked for all the time.
+#[test]
+fn a_bitstream_that_is_damaged_costs_no_other_stream_anything() {
+    let seed = 0x6D69_6C6C_0016;
+    println!("seed {seed:#x}");
+    let mut random = Random::new(seed);
+    let mut bystander = Bystander::new(Options::open().shards(2));
+    let mut client = Control::admin(&bystander.server);
+    for id in ["bad", "other"] {
+        let settings = json!({ "isCodec": true, "ld": true, "isMotion": true });
+        client.post("/api/v1/streams", &json!({ "id": id, "settings": settings })).is(201);
+    }
+    let (rtmp, http) = (bystander.server.rtmp, bystander.server.http);
+    let publish = |id: &str, clip| Publisher::start(rtmp, "stream", id).expect("published").repeat(clip);
+    let _pushes = [publish("bad", damaged(Clip::busy(), &mut random)), publish("other", Clip::busy())];
+    let mut other = Viewer::watch(http, "other/360p");
+    other.find("a keyframe of the other stream's rendition", seconds(10), Tag::is_keyframe);
+    let mut bad = Viewer::watch(http, "bad/360p");
+    let asked = std::thread::spawn(move || {
+        let pictures = (0..12).map(|_| {
+            std::thread::sleep(seconds(1));
+            get(http, "/bad/snapshot.jpg").status
+        });
+        pictures.collect::<Vec<_>>()
+    });
+    // Both viewers are read: what waits in a socket for long costs its viewer the rest.
+    let mut all = Vec::new();
+    for _ in 0..12 {
+        all.extend(other.tags_for(millis(500)));
+        bystander.viewer.tags_for(millis(500));
+    }
+    let pictures: Vec<u32> = all.iter().filter(|t| t.kind == VIDEO && t.is_frame()).map(|t| t.timestamp).collect();
+    let of_bad = bad.tags_for(millis(100)).iter().filter(|tag| tag.kind == VIDEO && tag.is_frame()).count();
+    let statuses = asked.join().expect("answers");
+    let restarts = bystander.server.metric("millstream_worker_restarts_total");
+    println!(
+        "{} pictures of the other rendition, {of_bad} of the damaged one, snapshots {statuses:?}, {restarts} workers ended",
+        pictures.len()
+    );
+    assert!(statuses.iter().all(|status| [200, 404, 503].contains(status)), "{statuses:?}");
+    // A decoder that dies costs a moment; it has not died here, and would once.
+    assert!(pictures.len() > 200 && other.end.is_none(), "{} pictures", pictures.len());
+    assert!(restarts <= 2.0, "{restarts}");
+    bystander.unharmed(64 << 20);
 }
