@@ -31,6 +31,12 @@ ADDED_MS_MAX = 10
 SNAPSHOT_MS_MAX = 300
 # A rendition that keeps up has this share of its source's frames.
 KEPT_UP = 0.985
+# What a worker may take for three renditions of 720p30, cores.
+LADDER_CORES_MAX = 1.1
+# And how far the frames a second of each may be below the source's, as a share of these.
+LADDER_RATE_BELOW_MAX = 0.02
+# How soon the first part of a rendition that nobody watched is there after it was asked for, milliseconds.
+FIRST_MS_MAX = 1000
 failed = []
 TICKS = os.sysconf("SC_CLK_TCK")
 
@@ -209,17 +215,18 @@ def watch(streams, renditions):
 
 
 def measured(server, source, small, seconds):
-    """Delays of renditions behind their sources, CPU of server and worker in cores, and frames a second of each rendition."""
+    """Delays of renditions behind their sources, CPU of server and worker in cores, frames a second of each rendition, and of the source of each."""
     # The beginning is behind on purpose: it comes from some seconds back.
     time.sleep(8)
     worker, began = server.worker(), time.monotonic()
     before = cpu(server.pid), cpu_below(worker)
-    counts = [len(viewer.frames) for _, _, viewer in small]
+    viewers = [viewer for _, _, viewer in small]
+    counts = {viewer: len(viewer.frames) for viewer in [*source.values(), *viewers]}
     time.sleep(seconds)
     lasted = time.monotonic() - began
-    still_watching(*source.values(), *(viewer for _, _, viewer in small))
+    still_watching(*counts)
     after = cpu(server.pid), cpu_below(worker)
-    rates = [(len(viewer.frames) - count) / lasted for (_, _, viewer), count in zip(small, counts)]
+    rate = {viewer: (len(viewer.frames) - count) / lasted for viewer, count in counts.items()}
     delays = []
     for stream, _, viewer in small:
         for stamp, came in list(viewer.frames.items()):
@@ -227,7 +234,7 @@ def measured(server, source, small, seconds):
             if sent is not None and came > began:
                 delays.append((came - sent) * 1000)
     cores = [(now - then) / lasted for now, then in zip(after, before)]
-    return delays, cores, rates
+    return delays, cores, [rate[viewer] for viewer in viewers], [rate[source[stream]] for stream, _, _ in small]
 
 
 class Gone(Exception):
@@ -253,9 +260,14 @@ def ladder(binary, scratch):
     file = clip(scratch, "720p30", "1280x720", "30", "2500k")
     with Server(binary, scratch, ["cam"]) as server, Push(file, "cam"):
         on_air("cam")
-        source, small = watch(["cam"], ["360p", "480p", "720p"])
-        delays, cores, rates = measured(server, source, small, 30)
+        names = ["360p", "480p", "720p"]
+        source, small = watch(["cam"], names)
+        delays, cores, rates, wanted = measured(server, source, small, 30)
         shown("720p30 -> 360p + 480p + 720p", delays, cores, rates)
+        judge(cores[1] <= LADDER_CORES_MAX, f"three renditions of 720p30 take at most {LADDER_CORES_MAX} cores of the worker: {cores[1]:.2f}")
+        for name, rate, of_source in zip(names, rates, wanted):
+            keeps_up = rate >= of_source * (1 - LADDER_RATE_BELOW_MAX)
+            judge(keeps_up, f"{name} has the frames a second of its source, less {LADDER_RATE_BELOW_MAX:.0%} at most: {rate:.1f} of {of_source:.1f}")
         judge(percentile(delays, 99) <= BEHIND_MS_MAX, f"a rendition is at most {BEHIND_MS_MAX} ms behind its source at p99")
         # From where all viewers have begun to where none has ended.
         viewers = [source["cam"], *(viewer for _, _, viewer in small)]
@@ -283,7 +295,7 @@ def on_one_core(binary, scratch, file, streams, one):
     with Server(binary, scratch, streams, cores=str(one)) as server, Push(file, "cam1"), Push(file, "cam2"), Push(file, "cam3"):
         on_air(*streams)
         source, small = watch(streams, ["360p", "480p"])
-        delays, cores, rates = measured(server, source, small, 30)
+        delays, cores, rates, _ = measured(server, source, small, 30)
         shown("three of 720p30 -> 360p + 480p on one core", delays, cores, rates)
         metrics = shed()
         judge(min(rates) >= 30 * KEPT_UP, f"each of six renditions of three sources has 30 frames/s on one core: {min(rates):.1f}")
@@ -314,6 +326,7 @@ def first(binary, scratch):
                 if status != 200 or b"#EXT-X-PART:" not in body:
                     sys.exit(f"{status} {body}")
     print(f"first playlist with parts of a rendition that nobody watched: {' '.join(f'{ms:.0f}' for ms in took)} ms (the first with the start of the worker)")
+    judge(max(took) <= FIRST_MS_MAX, f"the first part of a rendition is there within {FIRST_MS_MAX} ms after it was asked for: {max(took):.0f}")
 
 
 def pairs(binary, scratch):
