@@ -65,3 +65,6 @@ impl Subscriber for Follower {
         progress
     }
 }
+
+#[cfg(test)]
+mod tests;

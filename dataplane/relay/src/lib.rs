@@ -13,6 +13,8 @@
 #![forbid(unsafe_code)]
 
 mod follower;
+#[cfg(test)]
+mod kit;
 mod link;
 mod push;
 mod relays;

@@ -1,13 +1,14 @@
 //! The end of a target on the network: a task that connects, publishes what its follower hands over, waits and tries again, until the stream is
 //! over. Before it: [`super::follower`]; after it: the target.
 use std::io::ErrorKind;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Buf as _, Bytes};
 use millstream_fleet::backoff::Backoff;
-use millstream_fleet::http::dial::{Connected, dial};
-use millstream_fleet::http::guard::Guard;
+use millstream_fleet::http::client::AskError;
+use millstream_fleet::http::dial::Connected;
 use millstream_proto::rtmp::address::PushAddress;
 use millstream_proto::rtmp::relay_path::Stop;
 use millstream_proto::rtmp::{ClientEvent, ClientSession};
@@ -35,12 +36,16 @@ const READ_BYTES: usize = 16 << 10;
 /// Characters of a target's own words that are told.
 const WORDS_MAX: usize = 200;
 
+/// A connection that is being made.
+pub(super) type Dialling = Pin<Box<dyn Future<Output = Result<Box<dyn Connected>, AskError>> + Send>>;
+
 /// One target of a stream.
 pub(super) struct Push {
     pub(super) stream: String,
     pub(super) address: PushAddress,
     pub(super) link: Arc<Link>,
-    pub(super) guard: Arc<Guard>,
+    /// Connects to its address.
+    pub(super) dial: Box<dyn Fn() -> Dialling + Send>,
     /// This stream on this server.
     pub(super) stop: Stop,
     /// From the follower of now, and from those that come.
@@ -112,10 +117,7 @@ impl Push {
             return End::Failed("the stream has come through too many servers of this kind".to_owned());
         };
         let deadline = Instant::now() + CONNECT_WAIT;
-        let address = self.address.clone();
-        let (guard, target) = (Arc::clone(&self.guard), self.link.target.clone());
-        let dialling =
-            async move { dial((&address.host, address.port), address.secure, &target, (&guard, None)).await };
+        let dialling = (self.dial)();
         let socket = tokio::select! {
             socket = dialling => socket,
             () = sleep_until(deadline) => return End::Failed(format!("no connection within {} s", CONNECT_WAIT.as_secs())),
@@ -234,3 +236,6 @@ fn said(what: &str, code: &str, description: &str) -> String {
     let words: String = words.trim().chars().filter(|c| !c.is_control()).take(WORDS_MAX).collect();
     if words.is_empty() { what.to_owned() } else { format!("{what}: {words}") }
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use millstream_control_protocol::live::Relay;
+use millstream_fleet::http::dial::dial;
 use millstream_fleet::http::guard::Guard;
 use millstream_hub::subscriber::Subscriber;
 use millstream_proto::id::Id;
@@ -16,7 +17,7 @@ use tokio::sync::mpsc::{Receiver, UnboundedSender, channel, unbounded_channel};
 
 use super::follower::Follower;
 use super::link::{Link, Piece, QUEUE_BLOCKS, State};
-use super::push::Push;
+use super::push::{Dialling, Push};
 
 /// Starts relays, and knows of all that run. Cheap to clone.
 #[derive(Clone)]
@@ -71,7 +72,7 @@ impl Relays {
             stream: id.to_string(),
             address: address.clone(),
             link: Arc::clone(&link),
-            guard: Arc::clone(&self.0.guard),
+            dial: self.dial(address),
             stop: Stop::new(self.0.seed, id),
             pieces,
             followers: coming,
@@ -83,6 +84,15 @@ impl Relays {
             shared.forget(&id, number);
         });
         Follower::new(link, to)
+    }
+
+    /// Connects to an address, as often as it is called.
+    fn dial(&self, address: &PushAddress) -> Box<dyn Fn() -> Dialling + Send> {
+        let (guard, address) = (Arc::clone(&self.0.guard), address.clone());
+        Box::new(move || {
+            let (guard, to) = (Arc::clone(&guard), address.clone());
+            Box::pin(async move { dial((&to.host, to.port), to.secure, &to.to_string(), (&guard, None)).await })
+        })
     }
 
     /// Where a stream is pushed on to, and how that goes.
