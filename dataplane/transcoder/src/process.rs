@@ -21,7 +21,7 @@ use super::workers::Shared;
 /// A worker takes an order, and ends when it is to end, within this time.
 const END_WAIT: Duration = Duration::from_secs(5);
 /// One that has begun, or makes something, is not silent for longer.
-const SILENT_MOST: Duration = Duration::from_secs(20);
+pub(crate) const SILENT_MOST: Duration = Duration::from_secs(20);
 /// One of another machine is asked whether it is there so often, and answers within this time: it may have gone without a word.
 const PING_EVERY: Duration = Duration::from_secs(3);
 const PONG_WITHIN: Duration = Duration::from_secs(10);
@@ -236,7 +236,7 @@ async fn speak(
     let mut buffer = vec![0; READ_BYTES];
     let (mut is_due, mut orders_at) = (true, None);
     let mut ping_at = is_far.then(Instant::now);
-    let silent_most = if is_far { PONG_WITHIN } else { SILENT_MOST };
+    let silent_most = if is_far { PONG_WITHIN } else { shared.silent_most() };
     let mut silence = Silence { heard_at: Instant::now(), most: silent_most };
     loop {
         let (writing_since, mut written) = (Instant::now(), 0);

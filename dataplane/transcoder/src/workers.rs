@@ -35,6 +35,7 @@ use super::greeting::GreetingError;
 use super::hooks::MotionHooks;
 use super::loads::Loads;
 use super::marks::Marks;
+use super::process::SILENT_MOST;
 use super::program::{Program, arguments_of};
 use super::remote::{Place, RemotePort};
 use super::snapshots::{Asker, Snapshots};
@@ -92,6 +93,8 @@ pub(crate) struct Shared {
     restarts: AtomicU64,
     /// Who knows which hooks look for motion.
     hooks: OnceLock<Arc<dyn MotionHooks>>,
+    /// A worker of this machine that owes a word is not silent for longer.
+    silent_most: Duration,
     /// Renditions that the machine is too slow for, by their streams.
     shed: Mutex<BTreeMap<Id, Vec<String>>>,
     states: Mutex<States>,
@@ -140,6 +143,7 @@ impl Workers {
             started: AtomicUsize::new(0),
             restarts: AtomicU64::new(0),
             hooks: OnceLock::new(),
+            silent_most: SILENT_MOST,
             shed: Mutex::default(),
             states: Mutex::default(),
             loads: Mutex::default(),
@@ -298,6 +302,11 @@ impl Shared {
 
     fn maker(&self) -> MutexGuard<'_, Maker> {
         held(&self.maker)
+    }
+
+    /// How long a worker of this machine may be silent.
+    pub(crate) fn silent_most(&self) -> Duration {
+        self.silent_most
     }
 
     /// The ports that workers connect to, once they are known.

@@ -109,3 +109,6 @@ impl Shared {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
