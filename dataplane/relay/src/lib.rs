@@ -12,9 +12,9 @@
 //! only where the operator allows their network.
 #![forbid(unsafe_code)]
 
-mod follower;
 #[cfg(test)]
-mod kit;
+mod fixture;
+mod follower;
 mod link;
 mod push;
 mod relays;

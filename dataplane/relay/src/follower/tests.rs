@@ -1,7 +1,7 @@
 //! What a target that is slow misses, and that others miss nothing. Beside [`super`].
 use tokio::sync::mpsc::{Receiver, channel};
 
-use super::super::kit::{GOP_FRAMES, LOG_FRAMES, OnAir, number};
+use super::super::fixture::{GOP_FRAMES, LOG_FRAMES, OnAir, number};
 use super::super::link::QUEUE_BLOCKS;
 use super::*;
 

@@ -10,8 +10,8 @@ use tokio::io::{DuplexStream, duplex};
 use tokio::sync::mpsc::{UnboundedSender, channel, unbounded_channel};
 use tokio::task::JoinHandle;
 
+use super::super::fixture::{GOP_FRAMES, OnAir, number};
 use super::super::follower::Follower;
-use super::super::kit::{GOP_FRAMES, OnAir, number};
 use super::super::link::QUEUE_BLOCKS;
 use super::*;
 
