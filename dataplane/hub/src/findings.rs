@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use millstream_proto::cmaf::init::{InitError, init, is_offered};
 use millstream_proto::limits::LEFT_OUT_MAX;
-use millstream_proto::media::{Codec, CodecConfig, LeftOut, Repair, Track};
+use millstream_proto::media::{Codec, CodecConfig, LeftOut, Repair, Track, Unwanted};
 use millstream_proto::output::{DASH, HLS};
 use millstream_proto::time::Time;
 
 /// Frames without a configuration are told of after this long: by then a key frame has brought one, if it has any.
-const UNCONFIGURED_AFTER: Duration = Duration::from_secs(3);
+const UNCONFIGURED_AFTER: Duration = Duration::from_secs(2);
 /// Tracks that are told of: those that the intake tells of, and those that only some outputs have.
 const DROPPED_MAX: usize = LEFT_OUT_MAX + 16;
 
@@ -102,6 +102,10 @@ impl Findings {
     }
 
     pub(crate) fn left_out(&mut self, found: LeftOut) {
+        if found.what == Unwanted::Framing {
+            // The next frame that can be used tells that it is over.
+            self.codecs[found.track.index()] = None;
+        }
         self.drop_track(Dropped::new(found.track, &found.codec(), ALL, found.reason()));
     }
 
@@ -152,7 +156,8 @@ impl Findings {
         }
         for dropped in self.dropped.iter_mut().filter(|dropped| dropped.track == track) {
             // One beside the first of its kind is still left out.
-            dropped.over |= dropped.outputs == CMAF || dropped.reason == NO_CONFIGURATION;
+            let is_of_packets = dropped.reason == LeftOut { track, what: Unwanted::Framing }.reason();
+            dropped.over |= dropped.outputs == CMAF || dropped.reason == NO_CONFIGURATION || is_of_packets;
         }
     }
 
@@ -200,7 +205,6 @@ const fn flv_only(track: Track) -> &'static str {
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
-    use millstream_proto::media::Unwanted;
 
     use super::*;
 
@@ -245,18 +249,32 @@ mod tests {
     }
 
     #[test]
-    fn case_48_what_cannot_be_decoded_is_told_after_three_seconds() {
+    fn case_48_what_cannot_be_decoded_is_told_within_three_seconds() {
         let mut findings = Findings::default();
         assert_eq!(findings.due(), None);
         findings.unconfigured(Track::Audio, Codec::Aac, Time::from_millis(500));
         findings.unconfigured(Track::Video, Codec::Avc, Time::from_millis(1_000));
-        assert_eq!(findings.due(), Some(Time::from_millis(3_500)));
+        assert_eq!(findings.due(), Some(Time::from_millis(2_500)));
         findings.configured(&aac());
-        findings.look(Time::from_millis(3_999));
-        assert_eq!((findings.due(), findings.dropped().count()), (Some(Time::from_millis(4_000)), 0));
-        findings.look(Time::from_millis(4_000));
+        findings.look(Time::from_millis(2_999));
+        assert_eq!((findings.due(), findings.dropped().count()), (Some(Time::from_millis(3_000)), 0));
+        findings.look(Time::from_millis(3_000));
         assert_eq!((findings.due(), dropped(&findings)), (None, vec![("H.264", ALL)]));
         assert!(matches!(&findings.take_news()[..], [News::Dropped(dropped)] if dropped.track == Track::Video));
+    }
+
+    #[test]
+    fn case_49_packets_that_nothing_can_be_made_of_are_told_of_until_one_plays() {
+        let mut findings = Findings::default();
+        let useless = LeftOut { track: Track::Audio, what: Unwanted::Framing };
+        findings.configured(&aac());
+        findings.frame(Track::Audio, Codec::Aac);
+        findings.left_out(useless);
+        assert_eq!(dropped(&findings), [("AAC in ADTS", ALL)]);
+        findings.frame(Track::Audio, Codec::Aac);
+        assert_eq!(dropped(&findings), []);
+        findings.left_out(useless);
+        assert_eq!(dropped(&findings).len(), 1, "again");
     }
 
     #[test]

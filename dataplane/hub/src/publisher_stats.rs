@@ -96,6 +96,11 @@ pub struct Reading {
 }
 
 impl PublisherStats {
+    /// Since when it publishes, where no frame has come.
+    pub(crate) fn without_frames_since(&self) -> Option<Time> {
+        (self.video_frames + self.audio_frames == 0).then_some(self.since)
+    }
+
     /// Of a publisher that begins now.
     pub fn new(now: Time) -> Self {
         Self {

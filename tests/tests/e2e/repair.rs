@@ -97,10 +97,10 @@ fn case_48_what_cannot_play_is_said_within_three_seconds() {
     let server = Options::open().start();
     let began = Instant::now();
     let _push = push(&server, "blind", Clip::small().without_parameter_sets());
-    let dropped = eventually("it is said", seconds(4), || {
+    let dropped = eventually("it is said", seconds(3), || {
         publisher(&server, "blind")["dropped_tracks"].get(0).cloned().filter(Value::is_object)
     });
-    assert!(began.elapsed() < seconds(4), "{:?}", began.elapsed());
+    assert!(began.elapsed() < seconds(3), "{:?}", began.elapsed());
     assert_eq!((&dropped["track"], &dropped["codec"]), (&"video".into(), &"H.264".into()));
     assert_eq!(dropped["outputs"], Value::from(vec!["all"]));
     assert!(dropped["reason"].as_str().expect("a text").contains("sequence header"), "{dropped}");

@@ -307,6 +307,33 @@ fn case_37_a_publisher_whose_network_dies_is_stood_in_for_and_goes_on_where_it_c
     assert!(fixture.stream.slate_since().is_none());
 }
 
+/// It answers pings, and its camera gives nothing yet.
+#[test]
+fn case_37_a_publisher_that_is_back_and_sends_nothing_is_stood_in_for_until_it_does() {
+    let (mut fixture, mut client, _) =
+        after_leaving(slated(), &[metadata("first"), config(Track::Video, 1)], &[key(0), picture(40)], 5_000);
+    assert_eq!(fixture.stream.publish(2, false, fixture.now), Ok(None));
+    fixture.read(&[metadata("second"), config(Track::Video, 1)]);
+    for _ in 0..3 {
+        fixture.wait_ms(400);
+        assert!(fixture.stream.heard(2, fixture.now) && fixture.stream.slate_since().is_none());
+    }
+    let before = client.tags().len();
+    for _ in 0..10 {
+        fixture.wait_ms(400);
+        assert!(fixture.stream.heard(2, fixture.now) && fixture.stream.slate_since().is_some());
+        fixture.drain(&mut client);
+    }
+    let slate = client.tags().split_off(before);
+    assert!(of(&slate, TagKind::Video).len() > 50, "{}", names(&slate));
+    let before = client.tags().len();
+    fixture.read(&[key(9_000), picture(9_040)]);
+    assert!(fixture.stream.slate_since().is_none());
+    fixture.drain(&mut client);
+    let back = names(&client.tags().split_off(before));
+    assert!(back.contains("V1 K"), "its coding is said again: {back}");
+}
+
 #[test]
 fn a_silent_publisher_that_leaves_is_still_stood_in_for() {
     let mut fixture = slated();

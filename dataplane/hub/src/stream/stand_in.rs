@@ -14,7 +14,8 @@ use crate::slate::{FILL_MAX, Slate};
 
 /// The slate begins this long after the publisher has left: an encoder that stops and starts is back by then.
 pub const SLATE_AFTER: Duration = Duration::from_millis(300);
-/// A publisher that has sent nothing for this long, not even answers to pings, is stood in for by the slate: its network has died.
+/// A publisher that has sent nothing for this long, not even answers to pings, is stood in for by the slate: its network has died. So is one that has come and sent
+/// no frame for as long.
 pub const SLATE_SILENT_AFTER: Duration = Duration::from_millis(1_500);
 
 impl Stream {
@@ -75,7 +76,9 @@ impl Stream {
     fn silent_at(&self) -> Option<Time> {
         match self.place {
             Place::OnAir { heard, .. } if self.slate.is_none() && self.wants_slate() => {
-                Some(heard + SLATE_SILENT_AFTER)
+                // One that is back and has sent nothing yet is as silent, whatever it answers to pings.
+                let since = self.publisher_stats.without_frames_since().unwrap_or(heard);
+                Some(since + SLATE_SILENT_AFTER)
             }
             _ => None,
         }

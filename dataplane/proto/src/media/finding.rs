@@ -61,6 +61,8 @@ pub enum Unwanted {
     FourCc([u8; 4]),
     /// A track beside the first of its kind, by its id.
     Extra(u8),
+    /// A codec that is taken, in packets that nothing can be made of.
+    Framing,
 }
 
 /// A track that is in no output.
@@ -94,6 +96,8 @@ impl LeftOut {
             },
             (_, Unwanted::FourCc(four_cc)) => four_cc.escape_ascii().to_string(),
             (_, Unwanted::Extra(id)) => format!("track {id}"),
+            (Track::Audio, Unwanted::Framing) => "AAC in ADTS".into(),
+            (Track::Video, Unwanted::Framing) => "video with start codes".into(),
         }
     }
 
@@ -103,10 +107,17 @@ impl LeftOut {
             (Unwanted::Extra(_), _) => {
                 "only the first video and the first audio track are taken; have the encoder send one of each"
             }
+            (Unwanted::Framing, Track::Audio) => FRAMING_OF_AUDIO,
+            (Unwanted::Framing, Track::Video) => FRAMING_OF_VIDEO,
             (_, track) => wanted(track),
         }
     }
 }
+
+/// Of packets that nothing can be made of: until one comes that plays.
+const FRAMING_OF_AUDIO: &str = "its ADTS frames say no channels, hold several blocks, or are cut short: nothing plays of them; have the encoder send raw AAC \
+     with a sequence header (ffmpeg: -bsf:a aac_adtstoasc)";
+const FRAMING_OF_VIDEO: &str = "its NAL units cannot be told apart: nothing plays of them; have the encoder send them with lengths, as FLV demands";
 
 /// Which codecs play everywhere.
 const fn wanted(track: Track) -> &'static str {

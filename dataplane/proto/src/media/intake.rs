@@ -15,6 +15,9 @@ use super::unpack::{Skipped, Unpacker, metadata};
 use crate::codec::{self, RecordError, avc::AvcConfig, hevc::HevcConfig};
 use crate::limits::{ADTS_FRAMES_MAX, CODEC_CONFIG_BYTES_MAX, LEFT_OUT_MAX, PARAMETER_SETS_WAITING_MAX};
 
+/// So many messages of a track, one after the other, of which nothing can be used, are told of: some two seconds.
+const USELESS_TOLD: u32 = 50;
+
 /// Where a frame stands, and what it is of.
 #[derive(Clone, Copy)]
 struct Coded {
@@ -59,6 +62,8 @@ pub struct Intake {
     left_out: Vec<LeftOut>,
     /// Of which tracks it has been said that they have no configuration, and none has come since.
     unconfigured: [bool; 2],
+    /// How many messages with frames of each track came one after the other of which nothing can be used.
+    useless: [u32; 2],
 }
 
 impl Default for Intake {
@@ -72,6 +77,7 @@ impl Default for Intake {
             waiting: Vec::new(),
             left_out: Vec::new(),
             unconfigured: [false; 2],
+            useless: [0; 2],
         }
     }
 }
@@ -88,6 +94,11 @@ impl Intake {
         let result = self.take(kind, timestamp, body);
         match &result {
             Ok(MediaEvent::Config(config)) => self.configured(&config.clone()),
+            Ok(MediaEvent::Frame(frame)) => {
+                if let Some(useless) = self.useless.get_mut(frame.track.index()) {
+                    *useless = 0;
+                }
+            }
             Ok(_) => {}
             Err(skipped) => self.note(kind, skipped),
         }
@@ -265,10 +276,11 @@ impl Intake {
         let in_force = self.unpacker.config_of(Track::Audio, Codec::Aac);
         let rate_hz = in_force.and_then(|config| codec::aac::AacConfig::parse(config.record()).ok());
         if rate_hz.is_none_or(|config| config.core_rate_hz != header.rate_hz) {
-            let record = header.config().ok_or(Skipped::Adts)?;
+            // Without channels in the header there is no record to be made of it.
+            let none = || if in_force.is_none() { Skipped::NoConfig(Track::Audio, Codec::Aac) } else { Skipped::Adts };
+            let record = header.config().ok_or_else(none)?;
             self.configure(Track::Audio, Codec::Aac, &body, &record)?;
         }
-        self.queue.push_back(MediaEvent::Repaired(Track::Audio, Repair::Adts));
         let head = body.get(..coded.data_at).unwrap_or_default();
         let mut last = Err(Skipped::Adts);
         for (number, raw) in adts::frames(data).take(ADTS_FRAMES_MAX).enumerate() {
@@ -277,6 +289,10 @@ impl Intake {
             }
             let stamp = timestamp.wrapping_add(header.offset_ms(number));
             last = self.unpacker.take(Track::Audio, coded.into(), stamp, [head, raw].concat().into());
+            if number == 0 && last.is_ok() {
+                // Before the first frame that comes out of it; of what none comes out, nothing is repaired.
+                self.queue.push_back(MediaEvent::Repaired(Track::Audio, Repair::Adts));
+            }
         }
         last
     }
@@ -296,6 +312,17 @@ impl Intake {
                 }
                 return;
             }
+            // One that is cut short is a fault of the moment.
+            Skipped::Adts | Skipped::AnnexB => match self.useless.get_mut(track.index()) {
+                Some(useless) => {
+                    *useless = useless.saturating_add(1);
+                    if *useless < USELESS_TOLD {
+                        return;
+                    }
+                    Unwanted::Framing
+                }
+                None => return,
+            },
             _ => return,
         };
         let found = LeftOut { track, what };

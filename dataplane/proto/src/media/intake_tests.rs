@@ -283,13 +283,20 @@ fn case_49_several_frames_in_one_message() {
 #[test]
 fn adts_that_says_too_little() {
     let u = &mut Intake::new();
-    check(u, Audio, 0, &[b"\xaf\x01", &adts(4, 0, false, b"!pce")], &["skipped adts"]);
-    check(u, Audio, 0, &[b"\xaf\x01", &adts(15, 2, false, b"!rate")], &["skipped no_config", "unconfigured Audio Aac"]);
+    check(u, Audio, 0, &[b"\xaf\x01", &adts(4, 0, false, b"!pce")], &["skipped no_config", "unconfigured Audio Aac"]);
+    check(u, Audio, 0, &[b"\xaf\x01", &adts(15, 2, false, b"!rate")], &["skipped no_config"]);
     check(u, Audio, 0, &[b"\xaf\0\x12\x10"], &["config Aac mp4a.40.2"]);
     check(u, Audio, 0, &[b"\xaf\x01", &adts(4, 0, false, b"!pce")], &["adts", "key 0 !pce"]);
     let mut blocks = adts(4, 2, false, b"!blocks");
     blocks[6] |= 1;
-    check(u, Audio, 0, &[b"\xaf\x01", &blocks], &["skipped adts", "adts"]);
+    for _ in 1..50 {
+        check(u, Audio, 0, &[b"\xaf\x01", &blocks], &["skipped adts"]);
+    }
+    // Not one that is cut short, but all of them: it is told of once.
+    check(u, Audio, 0, &[b"\xaf\x01", &blocks], &["skipped adts", "left out: AAC in ADTS"]);
+    check(u, Audio, 0, &[b"\xaf\x01", &blocks], &["skipped adts"]);
+    check(u, Audio, 0, &[b"\xaf\x01!raw"], &["key 0 !raw"]);
+    check(u, Audio, 0, &[b"\xaf\x01", &blocks], &["skipped adts"]);
 }
 
 #[test]
