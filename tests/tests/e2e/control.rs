@@ -117,6 +117,13 @@ fn case_43_a_stream_made_by_the_commands_of_the_readme_plays_in_every_way_that_i
     for page in ["index.html", "flv.html", "hls.html", "dash.html"] {
         assert_eq!(http::get(server.http, &format!("/{id}/{page}")).status, 200, "{page}");
     }
+    // Pages are there for any name: what they are told is that this one is on air, with every output.
+    let told = http::get(server.http, &format!("/{id}/live.json"));
+    let told: serde_json::Value = serde_json::from_slice(&told.body).expect("JSON");
+    assert_eq!(
+        (&told["state"], &told["outputs"]),
+        (&json!("live"), &json!({ "flv": true, "hls": true, "dash": true }))
+    );
 }
 
 #[test]

@@ -192,6 +192,14 @@ impl<D: Disk> Recorder<D> {
         key
     }
 
+    /// The last that a stream had is lost: it has ended, and there was no room for it in time.
+    pub fn end_lost(&mut self, key: StreamKey) {
+        self.numbers.lost += 1;
+        if let Some(stream) = self.streams.get(&key) {
+            tracing::warn!(stream = %stream.id, "the end of a recording is missing: what is written before it took too long");
+        }
+    }
+
     /// A stream is no longer followed; what it has is closed.
     pub fn unfollow(&mut self, key: StreamKey, moment: Moment) {
         self.end_shift(key, moment);

@@ -18,7 +18,11 @@ pub fn text(snapshot: &Snapshot) -> String {
         ("recorder_parts_left_out", "Parts that were not written", numbers.parts_left_out),
         ("recorder_written_bytes", "Bytes written to the spool", numbers.bytes),
         ("recorder_gaps", "Gaps that recordings name", numbers.gaps),
-        ("recorder_lost", "Times that segments left the window before they were taken", numbers.lost),
+        (
+            "recorder_lost",
+            "Times that segments left the window, or their stream ended, before they were taken",
+            numbers.lost,
+        ),
         ("recorder_queue_full", "Times that the queue of a stream was full", snapshot.queue_full),
         ("recorder_syncs", "Batches of files synced", numbers.syncs),
         ("recorder_disk_errors", "Errors of the spool's disk", numbers.disk_errors),

@@ -1,6 +1,6 @@
 //! From a shard to the disk's thread: a bounded ring for each stream, without locks. Nobody is woken for a part: the thread looks often enough, and is
 //! woken only where a ring is half full. Before it: the stream's window, which is the buffer behind it; after it: [`super::thread`].
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::thread::Thread;
 
@@ -43,6 +43,9 @@ pub(super) struct Follower {
     /// Bytes of parts in this one.
     bytes: Arc<AtomicUsize>,
     queues: Arc<Queues>,
+    /// There was no room for all that the stream has.
+    is_behind: bool,
+    is_cut_off: Arc<AtomicBool>,
 }
 
 /// The thread's end.
@@ -50,15 +53,23 @@ pub(super) struct Feed {
     ring: Consumer<NextChange>,
     bytes: Arc<AtomicUsize>,
     queues: Arc<Queues>,
+    is_cut_off: Arc<AtomicBool>,
 }
 
 /// A queue of a stream.
 pub(super) fn queue(queues: &Arc<Queues>) -> (Follower, Feed) {
     let (producer, consumer) = RingBuffer::new(QUEUE_CHANGES_MAX);
     let bytes = Arc::new(AtomicUsize::new(0));
-    let follower =
-        Follower { cursor: ChangeCursor::new(), ring: producer, bytes: Arc::clone(&bytes), queues: Arc::clone(queues) };
-    (follower, Feed { ring: consumer, bytes, queues: Arc::clone(queues) })
+    let is_cut_off = Arc::new(AtomicBool::new(false));
+    let follower = Follower {
+        cursor: ChangeCursor::new(),
+        ring: producer,
+        bytes: Arc::clone(&bytes),
+        queues: Arc::clone(queues),
+        is_behind: false,
+        is_cut_off: Arc::clone(&is_cut_off),
+    };
+    (follower, Feed { ring: consumer, bytes, queues: Arc::clone(queues), is_cut_off })
 }
 
 impl Follower {
@@ -80,7 +91,8 @@ impl Subscriber for Follower {
             if self.ring.is_abandoned() {
                 return Progress::Done;
             }
-            if !self.has_room() {
+            self.is_behind = !self.has_room();
+            if self.is_behind {
                 self.queues.full.fetch_add(1, Ordering::Relaxed);
                 self.queues.wake();
                 return Progress::Behind;
@@ -107,6 +119,13 @@ impl Subscriber for Follower {
     }
 }
 
+impl Drop for Follower {
+    fn drop(&mut self) {
+        // Before the ring is seen to be abandoned.
+        self.is_cut_off.store(self.is_behind, Ordering::Release);
+    }
+}
+
 impl Feed {
     /// The next change; its bytes no longer count.
     pub(super) fn next(&mut self) -> Option<NextChange> {
@@ -115,6 +134,11 @@ impl Feed {
         self.bytes.fetch_sub(bytes, Ordering::Relaxed);
         self.queues.bytes.fetch_sub(bytes, Ordering::Relaxed);
         Some(next)
+    }
+
+    /// Whether the stream has ended with something that there was no room for; known when nothing more can come.
+    pub(super) fn is_cut_off(&self) -> bool {
+        self.is_cut_off.load(Ordering::Acquire)
     }
 
     /// Whether nothing more can come.

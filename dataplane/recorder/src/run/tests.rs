@@ -310,6 +310,24 @@ fn a_full_queue_holds_nothing_more_loses_nothing_and_never_waits() {
 }
 
 #[test]
+fn a_stream_that_ends_while_its_queue_is_full_is_known_to_lack_its_end() {
+    let queues = Arc::new(Queues::default());
+    let (log, mut window) = (log(), window(10));
+    (5..60).for_each(|msn| segment(&mut window, msn, 10));
+    let view = View { log: &log, window: &window, encoder: None };
+    for takes in [false, true] {
+        let (mut follower, mut feed) = queue::queue(&queues);
+        while follower.advance(view) == Progress::Behind && takes {
+            while feed.next().is_some() {}
+        }
+        drop(follower);
+        while feed.next().is_some() {}
+        assert!(feed.is_over());
+        assert_eq!(feed.is_cut_off(), !takes);
+    }
+}
+
+#[test]
 fn what_has_left_the_window_is_found_where_it_was_written() {
     use std::os::unix::fs::FileExt as _;
 

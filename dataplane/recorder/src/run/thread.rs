@@ -157,6 +157,9 @@ impl DiskThread {
             let Some(next) = stream.feed.next() else {
                 let is_over = stream.feed.is_over();
                 if is_over {
+                    if stream.feed.is_cut_off() {
+                        self.recorder.end_lost(stream.key);
+                    }
                     self.recorder.unfollow(stream.key, moment);
                 }
                 return !is_over;
