@@ -1,6 +1,6 @@
 //! The API through HTTP: a server in this process on a port of its own, a client that says every byte, nodes that are played here.
 //!
-//! [`kit`] starts it; `streams` (records, conditions, idempotency keys), `keys`, `videostream` (the original's API), `live` (what nodes
+//! [`harness`] starts it; `streams` (records, conditions, idempotency keys), `keys`, `videostream` (the original's API), `live` (what nodes
 //! tell, and what they are told), `access` (tokens, roles, logins, hosts, origins), `hostile` (what a stranger may try), `document`
 //! (OpenAPI), `mcp` (for assistants), `quality` (how streams play, previews), `recordings` (begun by hand, removed), `webhooks`, `hooks`, `hook_life`, `hook_trials`, `replays`, `slates`, `failures` (the store and the clock), `hangups` (clients that leave).
 #[path = "api/access.rs"]

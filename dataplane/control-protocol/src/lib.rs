@@ -2,7 +2,7 @@
 //!
 //! Reading order: [`state`] (which streams and bindings of hooks there are: control to nodes), [`task`] (what they are to do about recordings), [`tls`] (the certificate that control has for them), [`live`]
 //! (what is on air: nodes to control), [`diagnosis`] (what is wrong with it), [`quality`] (how it plays), [`hook_numbers`] (what hooks do; both by [`spread`]), [`event`] (what has just happened), [`exchange`] (the messages that carry these), [`watermark`] (of a stream's record), [`work`] (workers of other machines and control). Before it: `control`, which keeps the
-//! records; after it: `engine::admin`, which brings a state into force, and `side`, which carries the messages, within the process or
+//! records; after it: `engine::admin`, which brings a state into force, and `fleet`, which carries the messages, within the process or
 //! over HTTP.
 //!
 //! Invariants, held by `tests/compatibility.rs`: what this version writes is read by the next one and the one before. So fields are only

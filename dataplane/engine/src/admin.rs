@@ -282,7 +282,7 @@ const CONTROL_CONNECTIONS_MIN: usize = 32;
 const CONTROL_CONNECTIONS_MAX: usize = 512;
 /// Deliveries of webhooks at the same time where there are descriptors enough.
 const DELIVERIES_MAX: usize = 128;
-/// Each shard's own: listeners, each of which is held twice, rings, bells.
+/// Each shard's own: listeners, each of which is held twice, rings, wakers.
 const DESCRIPTORS_KEPT_PER_SHARD: usize = 12;
 
 /// How many connections there may be with so many descriptors; none are known where the system does not say.

@@ -23,7 +23,7 @@ pub use millstream_proto::recorded::{
 };
 use millstream_proto::secret::Secret;
 
-pub(crate) use self::channel::{Bells, Incoming, Link, Shared, Taken, Verdict, link};
+pub(crate) use self::channel::{Incoming, Link, Shared, Signals, Taken, Verdict, link};
 
 mod channel;
 

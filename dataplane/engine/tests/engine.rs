@@ -1,4 +1,4 @@
-//! The engine from outside: started in this process, driven over loopback with blocking sockets. `kit` is what the tests share:
+//! The engine from outside: started in this process, driven over loopback with blocking sockets. `harness` is what the tests share:
 //! servers, publishers, viewers. Each test starts its own engine on ports of its own.
 #[path = "engine/admin.rs"]
 mod admin;
@@ -16,8 +16,8 @@ mod hls;
 mod http;
 #[path = "engine/http2.rs"]
 mod http2;
-#[path = "engine/http2_kit.rs"]
-mod http2_kit;
+#[path = "engine/http2_harness.rs"]
+mod http2_harness;
 #[path = "engine/limits.rs"]
 mod limits;
 #[path = "engine/nodes.rs"]
@@ -36,8 +36,8 @@ mod proxy;
 mod recorded;
 #[path = "engine/recorded_faults.rs"]
 mod recorded_faults;
-#[path = "engine/recorded_kit.rs"]
-mod recorded_kit;
+#[path = "engine/recorded_harness.rs"]
+mod recorded_harness;
 #[path = "engine/renditions.rs"]
 mod renditions;
 #[path = "engine/shards.rs"]

@@ -11,9 +11,9 @@ use criterion::{Criterion, criterion_group, criterion_main};
 use millstream_hooks::wit::{events, motion, policy};
 use millstream_hooks::{Capacity, Hook, Module, Runtime, Secret, Settings, World};
 
-#[path = "../tests/hooks/kit/mod.rs"]
-mod kit;
-use kit::{guest, request, source, target};
+#[path = "../tests/hooks/fixture/mod.rs"]
+mod fixture;
+use fixture::{guest, request, source, target};
 
 fn calls(criterion: &mut Criterion) {
     let runtime = Runtime::new(Capacity { calls: 16, kept: 16 }).expect("a runtime");

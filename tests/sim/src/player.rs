@@ -133,7 +133,7 @@ impl Follow {
         let media = Media::parse(text).unwrap_or_else(|error| panic!("{error:#}\n{text}"));
         let session = |text: &str| text.split("s/").nth(1).and_then(|rest| rest.split('/').next()).map(str::to_owned);
         if !self.text.is_empty() && session(text) != session(&self.text) {
-            self.history.next_life();
+            self.history.next_session();
             self.last = None;
         }
         let mut faults = self.history.take(&media);

@@ -234,7 +234,7 @@ impl Followed {
                     self.faults.push(format!("status {status} may be cached"));
                 }
                 if status == 404 && self.history.last().is_some() {
-                    self.history.next_life();
+                    self.history.next_session();
                 }
                 return None;
             }

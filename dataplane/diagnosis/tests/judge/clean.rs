@@ -2,7 +2,7 @@
 use millstream_control_protocol::live::Watching;
 use millstream_proto::media::Track;
 
-use crate::kit::{Arrival, Encoder, Random, Told, World, stretches};
+use crate::fixture::{Arrival, Encoder, Random, Told, World, stretches};
 
 /// A viewer that has so much yet to get, and takes what comes.
 fn viewer(world: &World, session: u64, since_ms: u64, behind_ms: u64) -> Watching {

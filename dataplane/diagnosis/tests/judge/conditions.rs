@@ -2,7 +2,7 @@
 use millstream_control_protocol::live::Watching;
 use millstream_proto::media::Track;
 
-use crate::kit::{Encoder, World, only, stretches};
+use crate::fixture::{Encoder, World, only, stretches};
 
 #[test]
 fn a_long_gop() {
@@ -181,7 +181,7 @@ fn audio_that_is_ahead_or_behind() {
 }
 
 /// Viewers who receive this share of the stream from the tenth to the thirtieth second, and are behind by what they lack.
-fn slow_viewers(shares: &[f64]) -> Vec<crate::kit::Told> {
+fn slow_viewers(shares: &[f64]) -> Vec<crate::fixture::Told> {
     let encoder = Encoder::default();
     let mut world = World::new(&encoder);
     world.run(&encoder.frames(60), 60_000, |world| {

@@ -3,12 +3,12 @@ use millstream_control_protocol::event::{Event, What};
 use millstream_control_protocol::live::{Live, Publisher};
 use millstream_diagnosis::{HookTrouble, Streams, Tally};
 
-use crate::kit::{BEGIN_MS, Encoder, World, only, stretches, unpublish};
+use crate::fixture::{BEGIN_MS, Encoder, World, only, stretches, unpublish};
 
 const ADDRESS: &str = "192.0.2.7:40001";
 
 /// What is told when the encoder leaves with these words at these seconds, and is back a second later.
-fn returns(ends: &[(u64, &str)]) -> Vec<crate::kit::Told> {
+fn returns(ends: &[(u64, &str)]) -> Vec<crate::fixture::Told> {
     let encoder = Encoder::default();
     let (mut world, frames) = (World::new(&encoder), encoder.frames(150));
     let mut told = Vec::new();
@@ -197,7 +197,7 @@ fn hooks(troubles: &[(u64, HookTrouble)], seconds: u64) -> Vec<Hook> {
             world.judge.trouble(what, BEGIN_MS + world.now_ms);
         }
     });
-    let of = |told: &crate::kit::Told| {
+    let of = |told: &crate::fixture::Told| {
         let one = told.get("hook");
         one.map(|one| hook(&one.form, &one.about, one.figures["count"] as u64, &one.why)).unwrap_or_default()
     };

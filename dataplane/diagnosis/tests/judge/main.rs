@@ -2,4 +2,4 @@
 mod clean;
 mod conditions;
 mod events;
-mod kit;
+mod fixture;

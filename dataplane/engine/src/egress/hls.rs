@@ -288,7 +288,7 @@ pub(super) fn with_query(text: &str, query: &str) -> String {
 async fn subscribe(shard: &Rc<Shard>, id: &Id) -> Result<Source, NotPlayable> {
     match shard.subscribe(id).await {
         Ok(source) => Ok(Source::Live(source)),
-        Err(NotPlayable::NotOnAir) => shard.listed_life(id).map(Source::Over).ok_or(NotPlayable::NotOnAir),
+        Err(NotPlayable::NotOnAir) => shard.newest_listed(id).map(Source::Over).ok_or(NotPlayable::NotOnAir),
         Err(busy) => Err(busy),
     }
 }
@@ -401,7 +401,7 @@ async fn live_file(reply: &Reply<'_>, id: &Id, file: File<'_>) -> Result<Answer,
     }
     let File { session: life, track, name } = file;
     // A rendition that only goes by the same source may have a successor: it answers with what it has, and for nothing else.
-    let past = shard.past_life(id, life).filter(|over| {
+    let past = shard.ended_session(id, life).filter(|over| {
         let window = over.packaging.window.borrow();
         window.session() == Some(life) || matches!(window.media(life, track, name), Found::Ready(_))
     });
@@ -409,7 +409,7 @@ async fn live_file(reply: &Reply<'_>, id: &Id, file: File<'_>) -> Result<Answer,
         Some(handle) => Ok(Source::Over(handle)),
         None => match subscribe(shard, id).await {
             // The owner may have told meanwhile what there is of it.
-            Err(NotPlayable::NotOnAir) => shard.past_life(id, life).map(Source::Over).ok_or(NotPlayable::NotOnAir),
+            Err(NotPlayable::NotOnAir) => shard.ended_session(id, life).map(Source::Over).ok_or(NotPlayable::NotOnAir),
             place => place,
         },
     };
@@ -445,7 +445,7 @@ async fn live_file(reply: &Reply<'_>, id: &Id, file: File<'_>) -> Result<Answer,
     });
     let found = match found.await {
         // It may be of an earlier life of the stream, which this shard was told of only now.
-        Err(Failed::Refused(Refusal::NotFound)) => match shard.past_life(id, life) {
+        Err(Failed::Refused(Refusal::NotFound)) => match shard.ended_session(id, life) {
             Some(over) => over.packaging.window.borrow().media(life, track, name).map(Got::File),
             None => Found::Refused(Refusal::NotFound),
         },

@@ -1,4 +1,4 @@
-//! How threads wake a shard: an eventfd that the shard polls in its ring, rung at most once until the shard has looked. And how shards leave
+//! How threads wake a shard: an eventfd that the shard polls in its ring, woken at most once until the shard has looked. And how shards leave
 //! each other messages: one bounded ring per pair, one writer and one reader each.
 use std::cell::RefCell;
 use std::io;
@@ -30,8 +30,8 @@ impl WakeListener {
         Ok((Self { waker: waker.clone() }, waker))
     }
 
-    /// Calls `on_ring` after each ring, for as long as the shard runs.
-    pub(crate) async fn listen(self, mut on_ring: impl FnMut()) -> io::Result<()> {
+    /// Calls `on_wake` after each ring, for as long as the shard runs.
+    pub(crate) async fn listen(self, mut on_wake: impl FnMut()) -> io::Result<()> {
         // The runtime has no type for an eventfd; its stream type polls any descriptor, and only polling is used.
         let poll = Socket::from_fd(self.waker.fd.as_fd().try_clone_to_owned()?)?.reader;
         loop {
@@ -41,7 +41,7 @@ impl WakeListener {
             let _ = sys::read_now(self.waker.fd.as_fd(), &mut count);
             // Cleared before looking: what is put after this rings again.
             self.waker.woken.store(false, Ordering::SeqCst);
-            on_ring();
+            on_wake();
         }
     }
 }

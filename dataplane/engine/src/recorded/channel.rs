@@ -1,7 +1,7 @@
 //! The way of one answer from whoever has the files, on any thread, to the task of its viewer: a ring of pieces with one writer and one reader,
 //! as between shards. The shard takes no lock but [`Notify`]'s, for a moment, when the writer waits for room.
 //!
-//! Which answers have news a shard learns from its [`Bells`]: a bit for each answer, so that nothing can be lost for want of room and an answer that
+//! Which answers have news a shard learns from its [`Signals`]: a bit for each answer, so that nothing can be lost for want of room and an answer that
 //! has much to say is one bit all the same.
 use std::fmt;
 use std::sync::Arc;
@@ -53,7 +53,7 @@ pub(crate) struct Shared {
     writer_gone: AtomicBool,
     /// There is room again, or the viewer has gone.
     room: Notify,
-    bells: Arc<Bells>,
+    signals: Arc<Signals>,
     slot: usize,
 }
 
@@ -72,33 +72,33 @@ impl Drop for Shared {
 }
 
 /// Which answers of a shard have news.
-pub(crate) struct Bells {
+pub(crate) struct Signals {
     words: Box<[AtomicU64]>,
     /// Has the shard look.
     wake: Box<dyn Fn() + Send + Sync>,
 }
 
-impl fmt::Debug for Bells {
+impl fmt::Debug for Signals {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Bells").field("words", &self.words.len()).finish_non_exhaustive()
+        f.debug_struct("Signals").field("words", &self.words.len()).finish_non_exhaustive()
     }
 }
 
-impl Bells {
+impl Signals {
     pub(crate) fn new(slots: usize, wake: impl Fn() + Send + Sync + 'static) -> Self {
         let words = (0..slots.div_ceil(64)).map(|_| AtomicU64::new(0)).collect();
         Self { words, wake: Box::new(wake) }
     }
 
-    fn ring(&self, slot: usize) {
+    fn set(&self, slot: usize) {
         if let Some(word) = self.words.get(slot / 64) {
             word.fetch_or(1 << (slot % 64), Ordering::SeqCst);
         }
         (self.wake)();
     }
 
-    /// Those that have rung since it was last asked.
-    pub(crate) fn rung(&self, mut each: impl FnMut(usize)) {
+    /// Those that were set since it was last asked.
+    pub(crate) fn take(&self, mut each: impl FnMut(usize)) {
         for (index, word) in self.words.iter().enumerate() {
             // Most have not, and a look is cheaper than a swap.
             if word.load(Ordering::SeqCst) == 0 {
@@ -114,14 +114,14 @@ impl Bells {
 }
 
 /// A way for the answer that has this slot.
-pub(crate) fn link(bells: &Arc<Bells>, slot: usize, all_queued: &Arc<AtomicUsize>) -> (Link, Incoming) {
+pub(crate) fn link(signals: &Arc<Signals>, slot: usize, all_queued: &Arc<AtomicUsize>) -> (Link, Incoming) {
     let shared = Arc::new(Shared {
         queued: AtomicUsize::new(0),
         all_queued: Arc::clone(all_queued),
         viewer_gone: AtomicBool::new(false),
         writer_gone: AtomicBool::new(false),
         room: Notify::new(),
-        bells: Arc::clone(bells),
+        signals: Arc::clone(signals),
         slot,
     });
     let (ring, taker) = RingBuffer::new(RING_LEN);
@@ -148,7 +148,7 @@ impl Link {
     /// Pieces follow.
     pub(super) fn begin_with(&mut self, verdict: Verdict) {
         self.put(Told::Verdict(Box::new(verdict)));
-        self.ring();
+        self.signal();
     }
 
     /// Nothing follows: the end is there when it is told.
@@ -173,7 +173,7 @@ impl Link {
         self.shared.queued.fetch_add(cost, Ordering::SeqCst);
         self.shared.all_queued.fetch_add(cost, Ordering::Relaxed);
         self.put(Told::Piece(bytes.split_to(count)));
-        self.ring();
+        self.signal();
         Ok(count)
     }
 
@@ -191,15 +191,15 @@ impl Link {
         debug_assert!(put.is_ok(), "a ring that is too short");
     }
 
-    fn ring(&self) {
-        self.shared.bells.ring(self.shared.slot);
+    fn signal(&self) {
+        self.shared.signals.set(self.shared.slot);
     }
 }
 
 impl Drop for Link {
     fn drop(&mut self) {
         self.shared.writer_gone.store(true, Ordering::SeqCst);
-        self.ring();
+        self.signal();
     }
 }
 

@@ -1,4 +1,4 @@
-//! Answers with recorded files that are under way at a shard: a slot each, of a fixed number, which a bell belongs to. Before it:
+//! Answers with recorded files that are under way at a shard: a slot each, of a fixed number, which a signal belongs to. Before it:
 //! [`crate::recorded`], whose writers ring; after it: [`crate::egress`], whose tasks are told to look. A slot is free again when both ends of its
 //! answer have gone: a reader that hangs counts for as long as it hangs.
 use std::cell::RefCell;
@@ -9,11 +9,11 @@ use std::sync::atomic::AtomicUsize;
 use super::session::Session;
 use crate::io::ShardWaker;
 use crate::metrics::ShardStats;
-use crate::recorded::{Bells, Incoming, Link, Shared, Taken, link};
+use crate::recorded::{Incoming, Link, Shared, Signals, Taken, link};
 
 /// All answers of a shard that are under way.
 pub(crate) struct Answers {
-    bells: Arc<Bells>,
+    signals: Arc<Signals>,
     slots: RefCell<Slots>,
     slots_max: usize,
     /// Bytes that wait in answers of the process.
@@ -42,8 +42,8 @@ impl Answers {
         all_queued: Arc<AtomicUsize>,
         stats: Arc<ShardStats>,
     ) -> Rc<Self> {
-        let bells = Arc::new(Bells::new(slots_max, move || waker.wake()));
-        Rc::new(Self { bells, slots: RefCell::default(), slots_max, all_queued, stats })
+        let signals = Arc::new(Signals::new(slots_max, move || waker.wake()));
+        Rc::new(Self { signals, slots: RefCell::default(), slots_max, all_queued, stats })
     }
 
     /// One for this session, which is notified of its news; `None`: there are as many as there may be.
@@ -57,16 +57,16 @@ impl Answers {
             }
             None => return None,
         };
-        let (link, incoming) = link(&self.bells, slot, &self.all_queued);
+        let (link, incoming) = link(&self.signals, slot, &self.all_queued);
         *slots.all.get_mut(slot)? =
             Slot { viewer: Some(Rc::clone(session)), shared: Some(Arc::clone(incoming.shared())) };
         self.stats.recorded_answers.add(1);
         Some((link, OpenAnswer { incoming: Some(incoming), slot, home: Rc::clone(self) }))
     }
 
-    /// Tells those whose bells have rung.
-    pub(crate) fn ring(&self) {
-        self.bells.rung(|slot| {
+    /// Tells those whose signals are set.
+    pub(crate) fn tell(&self) {
+        self.signals.take(|slot| {
             let slots = &mut *self.slots.borrow_mut();
             match slots.all.get(slot).map(|slot| &slot.viewer) {
                 Some(Some(viewer)) => viewer.notify.notify(),

@@ -1,5 +1,5 @@
 //! Streams that are over and whose playlists and segments can still be fetched: kept for as long as RFC 8216bis says, and told to shards that
-//! mirror the stream's next life and never mirrored this one. Beside [`super::packaging`], which the stream handles bring along.
+//! mirror its next session and never mirrored this one. Beside [`super::packaging`], which the stream handles bring along.
 use std::cell::RefCell;
 use std::rc::Rc;
 
@@ -12,7 +12,7 @@ use millstream_proto::time::Time;
 use super::state::Shard;
 use super::stream_handle::StreamHandle;
 
-/// Channels that are over; the newest last.
+/// Streams that are over; the newest last.
 #[derive(Default)]
 pub(crate) struct EndedStreams(RefCell<Vec<Over>>);
 
@@ -56,19 +56,19 @@ impl EndedStreams {
 }
 
 impl Shard {
-    /// Lives of that stream that are over, the newest first, and until when their playlists can be fetched.
-    fn lives(self: &Rc<Self>, id: &Id) -> Vec<(Rc<StreamHandle>, Time)> {
-        let mut lives = self.ended_streams.of(id);
+    /// Sessions of that stream that are over, the newest first, and until when their playlists can be fetched.
+    fn ended(self: &Rc<Self>, id: &Id) -> Vec<(Rc<StreamHandle>, Time)> {
+        let mut ended = self.ended_streams.of(id);
         // One that other shards have yet to be told of is still held.
         let held = self.handles.borrow().get(id).filter(|held| held.is_over()).cloned();
         if let Some(held) = held {
             held.finish_packaging(self);
             let linger = held.packaging.linger();
             if !linger.is_zero() {
-                lives.insert(0, (held, self.now() + linger));
+                ended.insert(0, (held, self.now() + linger));
             }
         }
-        lives
+        ended
     }
 
     /// Somebody who came while the stream was on air has its playlists made now: if it has ended meanwhile, what they list stays.
@@ -79,27 +79,27 @@ impl Shard {
         }
     }
 
-    /// The last life of that stream of which files can still be fetched, and until when its playlists can.
-    pub(super) fn last_life(self: &Rc<Self>, id: &Id) -> Option<(Rc<StreamHandle>, Time)> {
-        self.lives(id).into_iter().next()
+    /// The newest session of that stream that is over and of which files can still be fetched, and until when its playlists can.
+    pub(super) fn newest_ended(self: &Rc<Self>, id: &Id) -> Option<(Rc<StreamHandle>, Time)> {
+        self.ended(id).into_iter().next()
     }
 
-    /// The last life of that stream whose playlists can still be fetched.
-    pub(crate) fn listed_life(self: &Rc<Self>, id: &Id) -> Option<Rc<StreamHandle>> {
-        self.last_life(id).filter(|(_, listed_until)| *listed_until > self.now()).map(|(over, _)| over)
+    /// The newest session of that stream that is over and whose playlists can still be fetched.
+    pub(crate) fn newest_listed(self: &Rc<Self>, id: &Id) -> Option<Rc<StreamHandle>> {
+        self.newest_ended(id).filter(|(_, listed_until)| *listed_until > self.now()).map(|(over, _)| over)
     }
 
-    /// The life of that stream with that session.
-    pub(crate) fn past_life(self: &Rc<Self>, id: &Id, session: &str) -> Option<Rc<StreamHandle>> {
+    /// The stream as it was in that session.
+    pub(crate) fn ended_session(self: &Rc<Self>, id: &Id, session: &str) -> Option<Rc<StreamHandle>> {
         let of_session = |over: &Rc<StreamHandle>| {
             let window = over.packaging.window.borrow();
             window.session() == Some(session) || window.is_guided_by(session)
         };
-        self.lives(id).into_iter().map(|(over, _)| over).find(of_session)
+        self.ended(id).into_iter().map(|(over, _)| over).find(of_session)
     }
 
-    /// A shard that wants the playlists of a stream of ours gets what can still be fetched of its earlier lives.
-    pub(super) fn tell_past(&self, id: &Id, to: Address) {
+    /// A shard that wants the playlists of a stream of ours gets what can still be fetched of its earlier sessions.
+    pub(super) fn tell_ended(&self, id: &Id, to: Address) {
         for (over, listed_until) in self.ended_streams.of(id).into_iter().rev() {
             let changes = over.packaging.window.borrow().snapshot();
             // Without room, who asks for a file of then is told that it is gone.
@@ -107,9 +107,9 @@ impl Shard {
         }
     }
 
-    /// An earlier life of a stream that this shard mirrors.
+    /// An earlier session of a stream that this shard mirrors.
     pub(super) fn told_of_ended(self: &Rc<Self>, id: &Id, changes: Vec<Change>, listed_until: Time) {
-        let known = |name: &str| self.past_life(id, name).is_some();
+        let known = |name: &str| self.ended_session(id, name).is_some();
         if changes.iter().any(|change| matches!(change, Change::Began(session) if known(&session.name))) {
             return;
         }

@@ -239,7 +239,7 @@ pub(crate) async fn main(parts: Parts) -> std::io::Result<()> {
                     shard.receive(mail);
                 }
             }
-            shard.answers.ring();
+            shard.answers.tell();
         })
     };
     match select(listening, live(&shard, &undrained)).await {

@@ -151,7 +151,7 @@ impl Shard {
     }
 
     /// Whether a rendition is of a life of its source that is over while there is another one.
-    pub(super) fn is_of_past(&self, handle: &StreamHandle) -> bool {
+    pub(super) fn is_of_ended_source(&self, handle: &StreamHandle) -> bool {
         handle.source().is_some_and(|source| source.is_over() && self.live(&source.id).is_some())
     }
 

@@ -72,9 +72,9 @@ impl Shard {
         self.handles.borrow().get(id).filter(|handle| !handle.is_over()).cloned()
     }
 
-    /// A stream or rendition that it holds, where that is of the present life of its stream.
+    /// A stream or rendition that it holds, where that is of the session that its stream has now.
     pub(crate) fn playing(&self, id: &Id) -> Option<Rc<StreamHandle>> {
-        self.live(id).filter(|handle| !self.is_of_past(handle))
+        self.live(id).filter(|handle| !self.is_of_ended_source(handle))
     }
 
     /// Whether it holds this stream, on air or waiting for its publisher.
@@ -99,7 +99,7 @@ impl Shard {
     /// The stream handle for a publisher of a stream that this shard owns; `None` where there are too many streams.
     pub(crate) fn own(self: &Rc<Self>, id: &Id) -> Option<Rc<StreamHandle>> {
         if let Some(handle) = self.live(id) {
-            return Some(handle).filter(|handle| !self.is_of_past(handle));
+            return Some(handle).filter(|handle| !self.is_of_ended_source(handle));
         }
         if id.is_rendition() {
             // It begins when somebody asks for it, not when somebody publishes it.
@@ -116,7 +116,7 @@ impl Shard {
             return None;
         }
         let handle = StreamHandle::own(self, id);
-        let before = self.last_life(id).map_or(0, |(over, _)| over.packaging.window.borrow().next_msn());
+        let before = self.newest_ended(id).map_or(0, |(over, _)| over.packaging.window.borrow().next_msn());
         handle.packaging.least_msn.set(before);
         self.tend(&handle);
         Some(handle)

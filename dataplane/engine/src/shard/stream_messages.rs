@@ -29,7 +29,7 @@ impl Shard {
             },
             StreamMessage::Package { subscription } => {
                 if let Some(handle) = self.live(id) {
-                    self.tell_past(id, from);
+                    self.tell_ended(id, from);
                     handle.package_for(self, from, subscription);
                 }
             }
@@ -57,11 +57,11 @@ impl Shard {
     }
 
     fn take_subscription(self: &Rc<Self>, id: &Id, from: Address, subscription: u64) {
-        let held = self.live(id).filter(|handle| !self.is_of_past(handle));
+        let held = self.live(id).filter(|handle| !self.is_of_ended_source(handle));
         if let Some(handle) = held.or_else(|| self.begin_rendition(id)) {
             return handle.subscribe(from, subscription);
         }
-        let message = match self.last_life(id) {
+        let message = match self.newest_ended(id) {
             Some((over, listed_until)) => {
                 let changes = over.packaging.window.borrow().snapshot();
                 StreamMessage::Over { subscription, changes, listed_until }

@@ -7,7 +7,7 @@ use millstream_engine::config::Config;
 use millstream_proto::rtmp::ClientRole;
 
 use crate::harness::{Answer, BOTH, Flv, Rtmp, assert_same, connect, eventually, frame, head};
-use crate::http2_kit::{Client, gateway};
+use crate::http2_harness::{Client, gateway};
 use crate::tls::{Secure, TlsStream, open};
 
 /// What clients begin with (RFC 9113, 3.4).

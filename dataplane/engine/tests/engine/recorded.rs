@@ -15,7 +15,7 @@ use millstream_proto::sign::MasterKey;
 use millstream_proto::sign::grant::{GrantKeys, GrantSession, PlayGrant};
 
 use crate::harness::{Answer, BOTH, Server, config, eventually};
-use crate::recorded_kit::{Directory, MODIFIED, Memory, Reader, Viewer, pattern, with_files};
+use crate::recorded_harness::{Directory, MODIFIED, Memory, Reader, Viewer, pattern, with_files};
 
 const INDEX: &str = "cam/rec/1795531265250-19ab/index.m3u8";
 const VIDEO: &str = "cam/rec/1795531265250-19ab/video.m3u8";

@@ -9,7 +9,7 @@ use millstream_engine::recorded::{Growth, RecordedConfig};
 use millstream_hub::config::StreamConfig;
 
 use crate::harness::{BOTH, Server, eventually};
-use crate::recorded_kit::{Memory, Reader, Viewer, pattern, with_files};
+use crate::recorded_harness::{Memory, Reader, Viewer, pattern, with_files};
 
 const FILM: &str = "cam/mp4/2026/11/24/1795531265250.mp4";
 const OTHER: &str = "cam/mp4/2026/11/24/1795531265251.mp4";

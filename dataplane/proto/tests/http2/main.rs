@@ -1,10 +1,10 @@
 //! The server's end of HTTP/2 against the client of another implementation, over a pipe in memory.
-mod kit;
+mod fixture;
 
 use bytes::Bytes;
+use fixture::{body, get, pair, post, whole, within};
 use h2::client::Builder;
 use http::HeaderValue;
-use kit::{body, get, pair, post, whole, within};
 use millstream_proto::http2::{ErrorCode, Limits, ResetReason, StreamError};
 
 #[tokio::test]
@@ -160,7 +160,7 @@ async fn clients_without_a_table() {
 #[tokio::test]
 async fn pings_and_settings_while_a_body_goes() {
     let (near, far) = tokio::io::duplex(4_000);
-    let server = tokio::spawn(kit::serve(far, Limits::default()));
+    let server = tokio::spawn(fixture::serve(far, Limits::default()));
     let mut builder = Builder::new();
     builder.initial_window_size(1_000);
     let (client, mut connection) = builder.handshake(near).await.unwrap();
@@ -179,7 +179,7 @@ async fn pings_and_settings_while_a_body_goes() {
             }
         }
     });
-    let mut pair = kit::Pair { client, connection, server };
+    let mut pair = fixture::Pair { client, connection, server };
     // The settings that it began with are acknowledged by then.
     within(pings.ping(h2::Ping::opaque())).await.unwrap();
     for size in [70_000, 500, 1 << 20] {

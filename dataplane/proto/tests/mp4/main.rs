@@ -1,9 +1,9 @@
 //! MP4 files that are made of fragmented ones, as ffmpeg reads both: every time, size, flag and byte is held against the source.
-mod kit;
+mod fixture;
 
 use std::fs;
 
-use kit::{Packet, Scratch, cmaf, decodes, gather, packets, shown, write};
+use fixture::{Packet, Scratch, cmaf, decodes, gather, packets, shown, write};
 use millstream_proto::mp4::build::{Cut, Settings};
 
 const PICTURE: &str = "testsrc2=s=160x90:r=30:d=6";
@@ -110,7 +110,7 @@ fn durations_are_exact() {
     assert_eq!(shown(&path, "stream=duration", "v"), "6.000000");
     assert_eq!(shown(&path, "format=start_time", ""), "0.000000");
     assert_eq!(shown(&path, "format_tags=creation_time", ""), "2026-11-24T14:41:05.000000Z");
-    let frames = kit::run(
+    let frames = fixture::run(
         "ffprobe",
         &[
             "-v",
@@ -160,7 +160,7 @@ fn a_clip_begins_and_ends_at_the_frame() {
             "framemd5",
             "-",
         ];
-        let text = kit::run("ffmpeg", &args);
+        let text = fixture::run("ffmpeg", &args);
         let frames = text.lines().filter(|line| !line.starts_with('#'));
         frames.map(|line| line.rsplit(',').next().unwrap().trim().to_owned()).collect::<Vec<_>>()
     };

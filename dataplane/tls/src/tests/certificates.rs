@@ -3,7 +3,7 @@ use std::sync::Arc;
 
 use rustls::version::{TLS12, TLS13};
 
-use super::kit::{Authority, Line, Pair, YEARS, certificates, client_config, server};
+use super::fixture::{Authority, Line, Pair, YEARS, certificates, client_config, server};
 use crate::{CertificateError, Certificates, PemFile, Problem};
 
 /// A moment within [`YEARS`].

@@ -5,7 +5,7 @@ use rcgen::{CertificateParams, KeyPair};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::version::TLS13;
 
-use super::kit::{Authority, Line, YEARS, client_config, server};
+use super::fixture::{Authority, Line, YEARS, client_config, server};
 use crate::{CHALLENGES_MAX, Certificates, ChallengeError, Challenges, ServerTls, Tickets, TlsError};
 
 const NAME: &str = "live.example.org";

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use millstream_test_support::random::Random;
 use rustls::version::{TLS12, TLS13};
 
-use super::kit::{Authority, Line, YEARS, client_config, server};
+use super::fixture::{Authority, Line, YEARS, client_config, server};
 use crate::{Records, Session, TlsError, whole};
 
 const NAME: &str = "live.example.org";

@@ -7,7 +7,7 @@ use rustls::crypto::{CryptoProvider, ring as provider};
 use rustls::version::{TLS12, TLS13};
 use rustls::{ClientConfig, RootCertStore, SupportedCipherSuite};
 
-use super::kit::{Authority, Line, YEARS, client_config, server};
+use super::fixture::{Authority, Line, YEARS, client_config, server};
 use crate::{Cipher, KEY_UPDATE_MESSAGE, KernelTls, Purpose, SendKeys, ServerTls, TlsError, Version};
 
 const NAME: &str = "live.example.org";

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use rustls::version::{TLS12, TLS13};
 use rustls::{HandshakeKind, ProtocolVersion};
 
-use super::kit::{Authority, Line, YEARS, certificates, client_config, server};
+use super::fixture::{Authority, Line, YEARS, certificates, client_config, server};
 use crate::{Purpose, Records, ServerTls, Session, Tickets, TlsError};
 
 const NAME: &str = "live.example.org";

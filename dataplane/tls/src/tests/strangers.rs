@@ -3,7 +3,7 @@ use std::sync::Arc;
 
 use rustls::version::TLS13;
 
-use super::kit::{Authority, Line, YEARS, client_config, server};
+use super::fixture::{Authority, Line, YEARS, client_config, server};
 use crate::{Records, Session, Stranger, TlsError, whole};
 
 #[test]

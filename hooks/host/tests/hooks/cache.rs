@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use millstream_hooks::{ArtifactCache, Cached, Hook, OpenError, Settings, World, open, seal};
 
-use crate::kit::{RUNTIME, guest, request};
+use crate::fixture::{RUNTIME, guest, request};
 
 #[test]
 fn what_was_kept_is_found_and_what_was_changed_is_not_used() {

@@ -2,7 +2,7 @@
 use millstream_hooks::wit::{auth, events, motion};
 use millstream_hooks::{Form, Hook, Refused, Settings, World};
 
-use crate::kit::{self, RUNTIME, guest, request, source, target};
+use crate::fixture::{self, RUNTIME, guest, request, source, target};
 
 #[test]
 fn a_module_of_each_world_is_taken_and_called() {
@@ -11,7 +11,7 @@ fn a_module_of_each_world_is_taken_and_called() {
         let compiled = RUNTIME.compile(&core, world).unwrap();
         assert_eq!((compiled.report.form, compiled.report.world), (Form::CoreModule, world));
         assert_eq!(compiled.report.contract, "0.1.0");
-        let component = kit::encode(&core);
+        let component = fixture::encode(&core);
         let compiled = RUNTIME.compile(&component, world).unwrap();
         assert_eq!(compiled.report.form, Form::Component);
         assert!(compiled.report.traps.is_empty(), "{:?}", compiled.report);

@@ -7,7 +7,7 @@ use millstream_hooks::wit::auth::Step;
 use millstream_hooks::{Secret, Settings, World};
 use serde_json::json;
 
-use crate::kit::{self, guest};
+use crate::fixture::{self, guest};
 
 fn refused(event: &str) -> String {
     Event::parse(event).expect_err(event).to_string()
@@ -83,7 +83,7 @@ fn an_event_tells_decision_logs_and_cpu() {
     let module = fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("../guests/built/signed-url.wasm")).unwrap();
     let mut settings = Settings::new("signed-url", "1", World::Auth);
     settings.secrets.insert("key".to_owned(), Secret::new("s3cret"));
-    let hook = kit::hook(&module, settings, World::Auth);
+    let hook = fixture::hook(&module, settings, World::Auth);
     let sign = "8ff35fa157a2b534c215746ed7280c16e9e0b10568488abc3e8be2d4526037f4";
     let event = |sign: &str| {
         Event::parse(&format!(

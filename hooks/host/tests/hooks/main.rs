@@ -2,8 +2,8 @@
 mod cache;
 mod contract;
 mod events;
+mod fixture;
 mod guests;
-mod kit;
 mod many;
 mod modules;
 mod refused;

@@ -7,7 +7,7 @@ use std::thread;
 use millstream_hooks::wit::auth::Step;
 use millstream_hooks::{Capacity, Failure, Hook, Runtime, Settings, World};
 
-use crate::kit::{RUNTIME, guest, request};
+use crate::fixture::{RUNTIME, guest, request};
 
 /// Adds to a number of its own store and traps at each hundredth.
 fn traps_at_each_hundredth() -> Hook {

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use millstream_hooks::wit::auth::Step;
 use millstream_hooks::{Settings, World};
 
-use crate::kit::{self, guest, request};
+use crate::fixture::{self, guest, request};
 
 /// What `chatty` writes with each call: a line that would colour a terminal.
 const SAYS: &str = "asked \u{1b}[31mred";
@@ -40,7 +40,7 @@ fn modules_of_the_end_to_end_tests_do_what_those_believe() {
             fs::write(path(name), &module).unwrap();
         }
         let kept = fs::read(path(name)).unwrap();
-        let hook = kit::hook(&kept, Settings::new("test", "1", World::Auth), World::Auth);
+        let hook = fixture::hook(&kept, Settings::new("test", "1", World::Auth), World::Auth);
         let answer = hook.authorize(&request("play", &[])).result;
         if name == "chatty.wasm" {
             assert!(matches!(answer, Ok(Step::Allow(_))), "{answer:?}");

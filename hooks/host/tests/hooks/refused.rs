@@ -1,7 +1,7 @@
 //! Modules that are refused at the upload, each with a message that tells its author what to do.
 use millstream_hooks::{Refused, World};
 
-use crate::kit::{self, RUNTIME, altered, core_of, guest};
+use crate::fixture::{self, RUNTIME, altered, core_of, guest};
 
 fn refused(module: &[u8], world: World) -> (Refused, String) {
     let refused = RUNTIME.compile(module, world).map(|compiled| compiled.report).unwrap_err();
@@ -26,7 +26,7 @@ fn what_is_no_module() {
 /// Whatever a single byte is changed to, the answer is a refusal or a module that stays within its limits.
 #[test]
 fn damaged_modules() {
-    let right = kit::encode(&guest(World::Auth).core());
+    let right = fixture::encode(&guest(World::Auth).core());
     let mut refusals = 0;
     for n in 0..400_usize {
         let mut module = right.clone();
@@ -38,7 +38,7 @@ fn damaged_modules() {
                 let module = RUNTIME.load(&compiled.artifact).unwrap();
                 let hook =
                     millstream_hooks::Hook::new(module, millstream_hooks::Settings::new("damaged", "1", World::Auth));
-                let _ = hook.authorize(&kit::request("play", &[]));
+                let _ = hook.authorize(&fixture::request("play", &[]));
             }
         }
     }
@@ -114,7 +114,7 @@ fn wasi_is_a_trap_that_the_report_names() {
     assert_eq!(compiled.report.traps, ["wasi:cli/environment@0.2.6"]);
     let settings = millstream_hooks::Settings::new("wasi", "1", World::Auth);
     let hook = millstream_hooks::Hook::new(RUNTIME.load(&compiled.artifact).unwrap(), settings);
-    assert!(hook.authorize(&kit::request("play", &[])).result.is_ok());
+    assert!(hook.authorize(&fixture::request("play", &[])).result.is_ok());
     let failure = hook.check_config().result.unwrap_err();
     assert!(failure.label() == "trap" && failure.to_string().contains("initial-cwd"), "{failure}");
 }
@@ -133,7 +133,7 @@ fn more_memory_or_larger_tables_than_there_are() {
         let mut two = guest(World::Auth);
         two.items = items.into();
         let wat = two.wat();
-        let module = std::panic::catch_unwind(|| kit::core(World::Auth, &wat));
+        let module = std::panic::catch_unwind(|| fixture::core(World::Auth, &wat));
         let Ok(module) = module else { continue };
         assert!(matches!(refused(&module, World::Auth).0, Refused::Invalid(_) | Refused::Core(_)));
     }

@@ -4,7 +4,7 @@ use std::time::Duration;
 use millstream_hooks::wit::auth::Step;
 use millstream_hooks::{Failure, Secret, Settings, World};
 
-use crate::kit::{self, Guest, guest, request};
+use crate::fixture::{self, Guest, guest, request};
 
 fn auth(items: &str, body: &str) -> Guest {
     let mut auth = guest(World::Auth);
@@ -21,7 +21,7 @@ fn failure(guest: &Guest) -> Failure {
     // A tick is 1 ms, and filling all memory cannot be interrupted.
     assert!(called.cpu < Duration::from_millis(60), "{failure}: {:?}", called.cpu);
     assert_eq!(hook.authorize(&request("play", &[])).result.unwrap_err(), failure);
-    let innocent = kit::guest(World::Auth).hook().authorize(&request("play", &[]));
+    let innocent = fixture::guest(World::Auth).hook().authorize(&request("play", &[]));
     assert_eq!(innocent.result.unwrap(), Step::Next);
     failure
 }

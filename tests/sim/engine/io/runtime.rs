@@ -159,8 +159,9 @@ fn look_at_timers(ready: &Ready) -> bool {
     while let Some(timer) = world(World::due) {
         match timer {
             Timer::Wake(waker) => waker.wake(),
-            Timer::Bell(bell) => {
-                let waker = world(|world| world.bells.get_mut(bell).map(|bell| (bell.0 = true, bell.1.take())));
+            Timer::Mail(listener) => {
+                let waker =
+                    world(|world| world.listeners.get_mut(listener).map(|known| (known.0 = true, known.1.take())));
                 if let Some((_, Some(waker))) = waker {
                     waker.wake();
                 }

@@ -1,4 +1,4 @@
-//! Bells and mailboxes: a shard sees its mail after a while, and a mailbox may have little room.
+//! Wakers and mailboxes: a shard sees its mail after a while, and a mailbox may have little room.
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::future::poll_fn;
@@ -12,50 +12,50 @@ use super::world::{Timer, maybe, world};
 
 #[derive(Clone, Debug)]
 pub(crate) struct ShardWaker {
-    bell: usize,
-    rung: Arc<AtomicBool>,
+    listener: usize,
+    is_woken: Arc<AtomicBool>,
 }
 
 pub(crate) struct WakeListener(ShardWaker);
 
 impl WakeListener {
     pub(crate) fn new() -> io::Result<(Self, ShardWaker)> {
-        let bell = world(|world| {
-            world.bells.push((false, None));
-            world.bells.len() - 1
+        let listener = world(|world| {
+            world.listeners.push((false, None));
+            world.listeners.len() - 1
         });
-        let ringer = ShardWaker { bell, rung: Arc::default() };
-        Ok((Self(ringer.clone()), ringer))
+        let waker = ShardWaker { listener, is_woken: Arc::default() };
+        Ok((Self(waker.clone()), waker))
     }
 
-    pub(crate) async fn listen(self, mut on_ring: impl FnMut()) -> io::Result<()> {
+    pub(crate) async fn listen(self, mut on_wake: impl FnMut()) -> io::Result<()> {
         loop {
             poll_fn(|cx| {
                 world(|world| {
-                    let bell = &mut world.bells[self.0.bell];
-                    if std::mem::take(&mut bell.0) {
+                    let listener = &mut world.listeners[self.0.listener];
+                    if std::mem::take(&mut listener.0) {
                         return Poll::Ready(());
                     }
-                    bell.1 = Some(cx.waker().clone());
+                    listener.1 = Some(cx.waker().clone());
                     Poll::Pending
                 })
             })
             .await;
-            self.0.rung.store(false, Ordering::Relaxed);
-            on_ring();
+            self.0.is_woken.store(false, Ordering::Relaxed);
+            on_wake();
         }
     }
 }
 
 impl ShardWaker {
     pub(crate) fn wake(&self) {
-        if self.rung.swap(true, Ordering::Relaxed) {
+        if self.is_woken.swap(true, Ordering::Relaxed) {
             return;
         }
         maybe(|world| {
             let slow = if world.random.chance(world.weather.mail_slow) { 100 } else { 1 };
             let wait_ns = world.random.below(world.weather.mail_us * 1_000 * slow);
-            world.set(world.now_ns + wait_ns, Timer::Bell(self.bell));
+            world.set(world.now_ns + wait_ns, Timer::Mail(self.listener));
         });
     }
 }
@@ -65,13 +65,13 @@ type Messages<T> = Rc<RefCell<VecDeque<T>>>;
 pub(crate) struct Outbox<T> {
     messages: Messages<T>,
     len_max: usize,
-    ringer: ShardWaker,
+    waker: ShardWaker,
 }
 
 impl<T> Outbox<T> {
     pub(crate) fn put(&self, message: T) -> Result<(), T> {
         let has_room = self.messages.borrow().len() < self.len_max;
-        self.ringer.wake();
+        self.waker.wake();
         if !has_room {
             return Err(message);
         }
@@ -88,8 +88,8 @@ impl<T> Inbox<T> {
     }
 }
 
-pub(crate) fn mailbox<T>(ringer: &ShardWaker, len_max: usize) -> (Outbox<T>, Inbox<T>) {
+pub(crate) fn mailbox<T>(waker: &ShardWaker, len_max: usize) -> (Outbox<T>, Inbox<T>) {
     let messages: Messages<T> = Rc::default();
     let len_max = len_max.min(world(|world| world.weather.mailbox_max));
-    (Outbox { messages: Rc::clone(&messages), len_max, ringer: ringer.clone() }, Inbox(messages))
+    (Outbox { messages: Rc::clone(&messages), len_max, waker: waker.clone() }, Inbox(messages))
 }

@@ -44,8 +44,8 @@ impl Default for Weather {
 /// What happens at a time.
 pub(super) enum Timer {
     Wake(Waker),
-    /// The bell of that number rings.
-    Bell(usize),
+    /// The listener of that number has mail.
+    Mail(usize),
     /// The connection is known to be dead.
     Vanished(usize),
 }
@@ -57,8 +57,8 @@ pub(super) struct World {
     pub(super) net: Net,
     timers: BTreeMap<(u64, u64), Timer>,
     timers_made: u64,
-    /// Those that have rung, with who listens.
-    pub(super) bells: Vec<(bool, Option<Waker>)>,
+    /// Listeners: whether there is mail, and who waits for it.
+    pub(super) listeners: Vec<(bool, Option<Waker>)>,
     pub(super) hash: u64,
     pub(super) print: bool,
 }
@@ -77,7 +77,7 @@ impl World {
             net: Net::default(),
             timers: BTreeMap::new(),
             timers_made: 0,
-            bells: Vec::new(),
+            listeners: Vec::new(),
             hash: 0xcbf2_9ce4_8422_2325,
             print,
         };

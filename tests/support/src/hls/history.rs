@@ -45,7 +45,7 @@ impl History {
 
     /// The stream ended, or the server was restarted: the next playlist is that of a new life. Numbers still rise and names are still
     /// never used again, but nothing of the old playlist has to be in the new one.
-    pub fn next_life(&mut self) {
+    pub fn next_session(&mut self) {
         self.last = None;
     }
 

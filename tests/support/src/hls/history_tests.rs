@@ -169,12 +169,12 @@ fn delta_updates_are_put_together_and_wrong_ones_are_caught() {
 fn names_and_numbers_are_new_in_a_new_life() {
     let mut history = History::new();
     assert_eq!(history.take(&playlist(10, 6, 0)), []);
-    history.next_life();
+    history.next_session();
     let again: Vec<_> = history.take(&playlist(12, 6, 0)).into_iter().map(|f| f.rule).collect();
     assert!(again.contains(&"media sequence"), "{again:?}");
     let mut history = History::new();
     assert_eq!(history.take(&playlist(10, 6, 0)), []);
-    history.next_life();
+    history.next_session();
     let reused = changed(playlist(50, 6, 0), |m| m.segments[0].uri = Some("10.m4s".to_owned()));
     let reused: Vec<_> = history.take(&reused).into_iter().map(|f| f.rule).collect();
     assert_eq!(reused[..], ["name used again"]);

@@ -25,10 +25,10 @@ fn block_on<F: Future>(future: F) -> F::Output {
     }
 }
 
-fn answer(all_queued: &Arc<AtomicUsize>) -> (Link, Incoming, Arc<Bells>) {
-    let bells = Arc::new(Bells::new(70, || {}));
-    let (link, incoming) = link(&bells, 66, all_queued);
-    (link, incoming, bells)
+fn answer(all_queued: &Arc<AtomicUsize>) -> (Link, Incoming, Arc<Signals>) {
+    let signals = Arc::new(Signals::new(70, || {}));
+    let (link, incoming) = link(&signals, 66, all_queued);
+    (link, incoming, signals)
 }
 
 /// Sends pieces of so many bytes for as long as there is room; how many.
@@ -49,13 +49,13 @@ fn fill(link: &mut Link, bytes: usize) -> usize {
 fn so_many_bytes_wait_and_no_more_however_they_are_cut() {
     for (bytes, pieces) in [(64 << 10, 8), (128 << 10, 4), (100_000, 5), (1, 128), (4 << 10, 128)] {
         let all_queued = Arc::default();
-        let (mut link, mut incoming, bells) = answer(&all_queued);
+        let (mut link, mut incoming, signals) = answer(&all_queued);
         assert_eq!(fill(&mut link, bytes), pieces, "{bytes}");
         assert!(all_queued.load(Ordering::SeqCst) <= QUEUED_BYTES_MAX);
-        let mut rung = Vec::new();
-        bells.rung(|slot| rung.push(slot));
-        bells.rung(|slot| rung.push(slot));
-        assert_eq!(rung, [66], "a bell for all of it");
+        let mut taken = Vec::new();
+        signals.take(|slot| taken.push(slot));
+        signals.take(|slot| taken.push(slot));
+        assert_eq!(taken, [66], "one signal for all of it");
         let Taken::Piece(piece) = incoming.take() else { panic!("no piece") };
         assert_eq!(fill(&mut link, bytes), 0, "the kernel has yet to take it");
         incoming.sent(piece.len());
@@ -74,7 +74,7 @@ fn so_many_bytes_wait_and_no_more_however_they_are_cut() {
 
 #[test]
 fn a_long_piece_is_cut_and_not_copied() {
-    let (mut link, mut incoming, _bells) = answer(&Arc::default());
+    let (mut link, mut incoming, _signals) = answer(&Arc::default());
     let mut bytes = Bytes::from(vec![1; 300_000]);
     let at = bytes.as_ptr();
     assert_eq!(block_on(link.piece(&mut bytes)), Ok(PIECE_BYTES_MAX));
@@ -85,7 +85,7 @@ fn a_long_piece_is_cut_and_not_copied() {
 #[test]
 fn where_all_answers_have_much_each_has_one_piece_at_a_time() {
     let all_queued = Arc::new(AtomicUsize::new(ALL_QUEUED_BYTES_MAX));
-    let (mut link, mut incoming, _bells) = answer(&all_queued);
+    let (mut link, mut incoming, _signals) = answer(&all_queued);
     assert_eq!(fill(&mut link, 1_000), 1);
     let Taken::Piece(piece) = incoming.take() else { panic!("no piece") };
     incoming.sent(piece.len());
@@ -94,7 +94,7 @@ fn where_all_answers_have_much_each_has_one_piece_at_a_time() {
 
 #[test]
 fn a_writer_that_waits_is_told_of_room_and_of_the_viewers_end() {
-    let (mut link, mut incoming, _bells) = answer(&Arc::default());
+    let (mut link, mut incoming, _signals) = answer(&Arc::default());
     let (sender, sent) = std::sync::mpsc::channel();
     let writes = std::thread::spawn(move || {
         loop {
@@ -118,13 +118,13 @@ fn a_writer_that_waits_is_told_of_room_and_of_the_viewers_end() {
 
 #[test]
 fn what_was_said_before_the_end_is_taken_before_the_end() {
-    let (mut link, mut incoming, bells) = answer(&Arc::default());
+    let (mut link, mut incoming, signals) = answer(&Arc::default());
     assert!(matches!(incoming.take(), Taken::Nothing));
     link.begin_with(Verdict::Unavailable(Duration::ZERO));
     link.end_with(Verdict::NotFound);
-    let mut rung = 0;
-    bells.rung(|_| rung += 1);
-    assert_eq!(rung, 1);
+    let mut taken = 0;
+    signals.take(|_| taken += 1);
+    assert_eq!(taken, 1);
     for expected in ["Unavailable(0ns)", "NotFound"] {
         let Taken::Verdict(verdict) = incoming.take() else { panic!("no {expected}") };
         assert_eq!(format!("{verdict:?}"), expected);
@@ -136,7 +136,7 @@ fn what_was_said_before_the_end_is_taken_before_the_end() {
 #[test]
 fn ends_may_be_anywhere() {
     fn sends<T: Send>(_: T) {}
-    let (mut link, incoming, _bells) = answer(&Arc::default());
+    let (mut link, incoming, _signals) = answer(&Arc::default());
     sends(incoming);
     let mut bytes = Bytes::from_static(b"a");
     let piece: Pin<Box<dyn Future<Output = _> + Send + '_>> = Box::pin(link.piece(&mut bytes));

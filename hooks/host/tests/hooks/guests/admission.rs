@@ -3,7 +3,7 @@ use millstream_hooks::wit::auth::{Request, Step};
 use millstream_hooks::{Hook, World};
 
 use super::{built, why};
-use crate::kit::request;
+use crate::fixture::request;
 
 /// Monday, 5 January 2026, 00:00 UTC.
 const MONDAY_MS: u64 = 1_767_571_200_000;

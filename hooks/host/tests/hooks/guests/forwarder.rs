@@ -4,7 +4,7 @@ use millstream_hooks::{Hook, World};
 use serde_json::Value;
 
 use super::built;
-use crate::kit::{pairs, request, target};
+use crate::fixture::{pairs, request, target};
 
 fn notice(kind: &str, id: u64, detail: &[(&str, &str)]) -> Notice {
     let client = Some(request("play", &[]).client);

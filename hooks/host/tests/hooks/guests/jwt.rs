@@ -7,7 +7,7 @@ use millstream_hooks::wit::auth::Step;
 use millstream_hooks::{Hook, PublicKey, Secret, World};
 
 use super::{built, built_with, why};
-use crate::kit::request;
+use crate::fixture::request;
 
 const NOW_S: u64 = 1_900_000_000;
 const RSA: &str = "-----BEGIN PUBLIC KEY-----

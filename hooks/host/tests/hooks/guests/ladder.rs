@@ -3,10 +3,10 @@ use millstream_hooks::wit::policy::{Picture, Rendition, Sound, Source, VideoEnco
 use millstream_hooks::{Hook, World};
 
 use super::built;
-use crate::kit;
+use crate::fixture;
 
 fn source(width: u32, height: u32) -> Source {
-    Source { width, height, kbps: 6000, sample_rate: 44_100, ..kit::source() }
+    Source { width, height, kbps: 6000, sample_rate: 44_100, ..fixture::source() }
 }
 
 fn ladder(config: &[(&str, &str)]) -> Hook {

@@ -6,7 +6,7 @@ use millstream_hooks::wit::auth::Step;
 use millstream_hooks::{Hook, Secret, Settings, World};
 use sha2::{Digest as _, Sha256};
 
-use crate::kit::{self, request};
+use crate::fixture::{self, request};
 
 mod admission;
 mod forwarder;
@@ -65,7 +65,7 @@ fn built_with(name: &str, world: World, config: &[(&str, &str)], more: impl FnOn
     let mut settings = Settings::new(name, "1", world);
     settings.config = config.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
     more(&mut settings);
-    kit::hook(&module, settings, world)
+    fixture::hook(&module, settings, world)
 }
 
 /// Why it denies.

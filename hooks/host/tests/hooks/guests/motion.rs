@@ -3,7 +3,7 @@ use millstream_hooks::wit::motion::{Event, Source};
 use millstream_hooks::{Motion, World};
 
 use super::built;
-use crate::kit::target;
+use crate::fixture::target;
 
 const WIDTH: u32 = 160;
 const HEIGHT: u32 = 90;

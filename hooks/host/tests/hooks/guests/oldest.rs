@@ -7,7 +7,7 @@ use millstream_hooks::wit::{events, motion, policy};
 use millstream_hooks::{Secret, Settings, World};
 
 use super::{files, guests, sha256};
-use crate::kit::{RUNTIME, hook, request, source, target};
+use crate::fixture::{RUNTIME, hook, request, source, target};
 
 fn oldest(name: &str) -> PathBuf {
     guests().join("oldest").join(format!("{name}.wasm"))

@@ -5,7 +5,7 @@ use millstream_hooks::wit::auth::Step;
 use millstream_hooks::{Form, Hook, Refused, Settings, World, kind_of, pack};
 
 use super::{files, guests, sha256, why};
-use crate::kit::{self, core, guest, request};
+use crate::fixture::{self, core, guest, request};
 
 fn module() -> Vec<u8> {
     fs::read(guests().join("c/ticket.core.wasm")).unwrap()
@@ -34,7 +34,7 @@ fn ticket_in_c_admits_who_has_it() {
     let bound = |ticket: &str| -> Hook {
         let mut settings = Settings::new("ticket", "1", World::Auth);
         settings.config.insert("ticket".into(), ticket.into());
-        kit::hook(&component, settings, World::Auth)
+        fixture::hook(&component, settings, World::Auth)
     };
     let hook = bound("1234");
     let info = hook.describe().result.unwrap();
