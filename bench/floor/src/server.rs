@@ -84,8 +84,10 @@ impl Server {
 
     fn product(mut command: Command, binary: &Path, io: &str, policy: Policy, dir: &Path) -> anyhow::Result<Self> {
         let (config, log) = (dir.join("millstream.toml"), dir.join("millstream.log"));
-        let text =
-            format!("[stream_defaults]\nflush = \"{}\"\n[limits]\nconnections = 100000\nper_address = 100000\n", policy.label());
+        let text = format!(
+            "[stream_defaults]\nflush = \"{}\"\n[limits]\nconnections = 100000\nper_address = 100000\n",
+            policy.label()
+        );
         std::fs::write(&config, text)?;
         command.arg(binary).args(["serve", "--auth", "open", "--shards", "1", "--io", io]);
         command.args(["--rtmp", "127.0.0.1:0", "--http", "127.0.0.1:0", "--control", "127.0.0.1:0"]);

@@ -9,8 +9,7 @@ use anyhow::bail;
 use millstream_hub::config::FlushPolicy;
 use rustix::event::epoll;
 
-use super::READ_BYTES;
-use super::feed::{Cursor, Feed};
+use super::feed::{Cursor, Feed, READ_BYTES};
 
 const PUBLISHER: u64 = u64::MAX;
 const EVENTS: usize = 1024;

@@ -10,8 +10,7 @@ use io_uring::types::{Fd, SubmitArgs, Timespec};
 use io_uring::{IoUring, opcode, squeue};
 use millstream_hub::config::FlushPolicy;
 
-use super::READ_BYTES;
-use super::feed::{Cursor, Feed};
+use super::feed::{Cursor, Feed, READ_BYTES};
 
 /// HOT_PATH, rule 7.
 const ENTRIES: u32 = 1024;

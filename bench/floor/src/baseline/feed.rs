@@ -8,6 +8,9 @@ use millstream_hub::flush::Flusher;
 use millstream_proto::media::Track;
 use millstream_proto::time::Time;
 
+/// Bytes that a baseline reads from its publisher at once, as the product.
+pub(super) const READ_BYTES: usize = 64 << 10;
+
 /// Blocks that are kept: 3 s of the policy that makes the most.
 const BLOCKS_MAX: usize = 256;
 const TAG_HEADER_BYTES: usize = 11;

@@ -16,8 +16,6 @@ use millstream_hub::config::FlushPolicy;
 
 /// As the product's (HOT_PATH, rule 6).
 const NOTSENT_LOWAT_BYTES: u32 = 128 << 10;
-/// Bytes that a baseline reads from its publisher at once, as the product.
-const READ_BYTES: usize = 64 << 10;
 const RESPONSE_HEAD: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Type: video/x-flv\r\nTransfer-Encoding: chunked\r\n\r\n";
 
 /// What a baseline is built on.

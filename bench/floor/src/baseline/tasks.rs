@@ -9,8 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use millstream_hub::config::FlushPolicy;
 
-use super::READ_BYTES;
-use super::feed::{Cursor, Feed};
+use super::feed::{Cursor, Feed, READ_BYTES};
 
 /// A viewer's socket.
 pub(super) trait Out {
