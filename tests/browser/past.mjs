@@ -5,6 +5,7 @@ const [origin] = process.argv.slice(2);
 const shots = process.env.MILLSTREAM_SHOT;
 const state = (page) => page.evaluate(() => window.millstream?.state);
 const plays = (page) => until('the picture plays', 30, async () => (await state(page)) === 'playing');
+const badge = (page) => page.textContent('#badge');
 const behind = (page) => page.evaluate(() => -Number(document.getElementById('seek').value));
 
 await open(async ({ newPage }) => {
@@ -19,7 +20,8 @@ await open(async ({ newPage }) => {
   await until('the way back is offered', 15, () => page.isVisible('#goback'));
   check(!(await page.isVisible('#seek')) && !(await page.isVisible('#tolive')), 'at the live edge there is no bar');
   await page.click('#goback');
-  await until('the past plays', 20, () => page.evaluate(() => window.millstream.hls?.url.endsWith('dvr.m3u8') && window.millstream.state === 'playing'));
+  await until('the past plays', 20, () => page.evaluate(() => window.millstream.hls?.url.endsWith('dvr.m3u8') && window.millstream.state === 'past'));
+  check((await badge(page)) === 'recorded', `in the past the badge says ${await badge(page)}`);
   await until('it is behind', 15, async () => (await behind(page)) > 12);
   const delay = () => page.evaluate(() => window.millstream.latency);
   check((await delay()) > 12, `the delay is said as it is: ${await delay()}`);
@@ -42,4 +44,5 @@ await open(async ({ newPage }) => {
   await plays(page);
   await until('it is live', 15, async () => (await delay()) < 5);
   check(!(await page.isVisible('#seek')) && (await page.isVisible('#goback')), 'the bar is gone');
+  check((await badge(page)) === 'live', `back at the live edge the badge says ${await badge(page)}`);
 });

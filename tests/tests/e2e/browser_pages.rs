@@ -132,6 +132,42 @@ fn pages_say_within_two_seconds_that_the_encoder_has_gone_and_replay_nothing() {
 }
 
 #[test]
+fn pages_do_not_say_live_while_an_encoder_that_is_back_sends_nothing() {
+    const TIME_S: u64 = 20;
+    const PAGES: [&str; 2] = ["flv", "hls"];
+    let server = Options::open().shards(2).start();
+    let push = on_air(&server, "cam", Clip::numbered());
+    let tool = watch(&server, TIME_S, &PAGES);
+    playing(&tool, PAGES.len());
+    let probe = Probe::start();
+    std::thread::sleep(seconds(3));
+    push.cut();
+    std::thread::sleep(seconds(1));
+    let back = SystemTime::now();
+    let publisher = Publisher::start(server.rtmp, "stream", "cam").expect("published");
+    std::thread::sleep(seconds(5));
+    let sends = SystemTime::now();
+    let push = publisher.repeat(Clip::numbered());
+    let out = finished(tool, TIME_S);
+    let load = probe.stop();
+    println!("{load}");
+    let soon = if load.too_busy() { seconds(4) } else { seconds(2) };
+    for (n, page) in PAGES.into_iter().enumerate() {
+        let said = said(&out, n);
+        // What it says from `soon` after the encoder was back until that sends: what it said last before then, and all changes.
+        let before = said.iter().rfind(|said| said.at < back + soon).expect("it said something");
+        let after = said.iter().filter(|said| said.at >= back + soon && said.at < sends);
+        let meanwhile: Vec<_> = std::iter::once(before).chain(after).collect();
+        assert!(meanwhile.iter().all(|said| said.state == "interrupted"), "{page}: {meanwhile:?}");
+        let last = meanwhile.last().expect("at least one");
+        assert!(last.message.contains("has sent nothing yet"), "{page} says why: {last:?}");
+        let plays = said.iter().any(|said| said.at > sends && said.state == "playing");
+        assert!(plays, "{page} does not go on: {said:?}");
+    }
+    assert!(push.alive());
+}
+
+#[test]
 fn a_page_for_hls_that_missed_three_seconds_is_soon_as_close_to_live_as_before() {
     const TIME_S: u64 = 24;
     let server = Options::open().shards(1).start();

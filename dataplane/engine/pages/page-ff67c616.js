@@ -128,10 +128,11 @@
 
   const badges = {
     connecting: 'connecting', playing: 'live', waiting: 'not on air', lost: 'reconnecting', unsupported: 'cannot play', blocked: 'paused',
-    interrupted: 'interrupted', silent: 'no signal', slate: 'be right back', off: 'switched off', denied: 'no permission',
+    interrupted: 'interrupted', silent: 'no signal', slate: 'be right back', off: 'switched off', denied: 'no permission', past: 'recorded',
   };
   const INTERRUPTED = 'The broadcast is interrupted. It goes on here as soon as it is back.';
   const SILENT = 'Nothing comes from the broadcaster at the moment. It goes on here as soon as something does.';
+  const STARTING = 'The broadcaster is back, and has sent nothing yet. It goes on here as soon as something comes.';
   const NOT_ON_AIR = 'This stream is not on air. The page starts it as soon as it is.';
   const ENDED = 'The broadcast has ended. If it comes back, so does the picture.';
 
@@ -140,8 +141,11 @@
     let [state, message] = [base, text];
     const troubled = base === 'playing' || base === 'connecting' || base === 'lost';
     if (state === 'waiting' && message === INTERRUPTED) state = 'interrupted';
-    if (troubled && live.state === 'waiting') [state, message] = ['interrupted', INTERRUPTED];
+    if (base === 'playing' && past && !isAtItsEnd()) [state, message] = ['past', ''];
+    else if (troubled && live.state === 'waiting') [state, message] = ['interrupted', INTERRUPTED];
     else if (base === 'playing' && live.state === 'silent') [state, message] = ['silent', isStill(STILL_MS) ? SILENT : ''];
+    // Its publisher is there again: what is on the screen is from before.
+    else if (base === 'playing' && live.state === 'starting') [state, message] = ['interrupted', isStill(STILL_MS) ? STARTING : ''];
     else if (base === 'playing' && live.state === 'off') [state, message] = ['waiting', ''];
     else if (base === 'playing' && live.state === 'slate') [state, message] = ['slate', ''];
     if (state === shown.state && message === shown.message) return;
@@ -169,6 +173,8 @@
   }
 
   const isStill = (ms) => now() - progress.at > ms;
+  // What the broadcaster does now is nothing to who watches the past, until all that is recorded has been shown.
+  const isAtItsEnd = () => !['live', 'slate'].includes(live.state) && isStill(STILL_MS) && !video.paused && !video.seeking;
   const isOnAir = () => !['off', 'denied'].includes(live.state);
 
   function discard() {
@@ -491,7 +497,7 @@
     if (overSince && !past && (isStill(STILL_MS) || wentBack || at - overSince > END_MS)) {
       discard();
       finish();
-    } else if (base === 'playing' && isWatched && isStill(STALL_MS) && !['waiting', 'silent'].includes(live.state)) {
+    } else if (base === 'playing' && isWatched && isStill(STALL_MS) && !['waiting', 'silent', 'starting'].includes(live.state)) {
       note('stall', 'no picture for ' + Math.round((at - progress.at) / 1000) + ' s');
       retry('lost', 'Nothing comes any more. Trying again.');
     } else if (['connecting', 'lost'].includes(base) && !document.hidden && at - opened > START_MS && ['live', 'slate'].includes(live.state)) {
@@ -523,7 +529,7 @@
   function showFigures() {
     const delay = shown.latency;
     const bits = shown.bitsPerSecond;
-    const isShown = ['playing', 'slate'].includes(shown.state) && delay > -1;
+    const isShown = ['playing', 'slate', 'past'].includes(shown.state) && delay > -1;
     $('delay').textContent = isShown ? Math.max(0, delay).toFixed(1) + ' s' : '–';
     $('rate').textContent = bits > 0 ? (bits / 1e6).toFixed(2) + ' Mbit/s' : '–';
     $('picture').textContent = video.videoWidth ? video.videoWidth + ' × ' + video.videoHeight : '–';
