@@ -170,6 +170,23 @@ fn case_45_a_track_that_an_output_leaves_out_is_said_once() {
     assert!(log.lines().count() < 40, "{log}");
 }
 
+#[test]
+fn case_45_pages_say_which_track_is_left_out_soon_after_the_server() {
+    let server = Options::open().config("[[stream]]\nid = \"bare\"\nflv = false\n").start();
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("browser/notes.mjs");
+    let pages = Tool::start("node", &[script.to_str().expect("ASCII"), &format!("http://{}", server.http)]);
+    eventually("the pages are open", seconds(40), || pages.stdout.has("open").then_some(()));
+    let mp3 = Clip::small().with_sound_of(0x2F, 200);
+    let _pushing = [
+        push(&server, "mp3", mp3.clone()),
+        push(&server, "bare", mp3),
+        push(&server, "g711", Clip::small().with_sound_of(0x7E, 160)),
+    ];
+    let done = pages.wait(seconds(60));
+    println!("{}", done.stdout);
+    assert!(done.status.success(), "{}\n{}", done.stdout, done.stderr);
+}
+
 /// Pushes what metadata announces as both.
 fn push_announced(server: &Server, id: &str, clip: Clip) -> Pushing {
     let codecs = [("videocodecid", Amf0::Number(7.0)), ("audiocodecid", Amf0::Number(10.0))];

@@ -83,7 +83,7 @@ pub(super) fn asset(name: &str) -> Option<(&'static str, &'static [u8])> {
         "mpegts-1.8.2.js" => (JS, include_bytes!("../../pages/vendor/mpegts-1.8.2.js")),
         "hls-1.7.4.js" => (JS, include_bytes!("../../pages/vendor/hls-1.7.4.js")),
         "dash-5.2.1.js" => (JS, include_bytes!("../../pages/vendor/dash-5.2.1.js")),
-        "page-ff67c616.js" => (JS, include_bytes!("../../pages/page-ff67c616.js")),
+        "page-d1ec1dc5.js" => (JS, include_bytes!("../../pages/page-d1ec1dc5.js")),
         "live-6d1a649c.js" => (JS, include_bytes!("../../pages/live-6d1a649c.js")),
         "report-714f5331.js" => (JS, include_bytes!("../../pages/report-714f5331.js")),
         "grant-97803737.js" => (JS, include_bytes!("../../pages/grant-97803737.js")),

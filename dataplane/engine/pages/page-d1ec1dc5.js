@@ -22,6 +22,8 @@
   const WORKS_MS = 60000;
   // How often the server is asked about the stream.
   const POLL = { troubled: 600, absent: 2000, hidden: 10000, calm: 10000 };
+  // A player that has not both tracks by then asks often for so long: the server says within seconds which tracks nobody can play.
+  const FRESH_MS = 5000;
   // A stream of one track may get the other: it is asked for often so long.
   const LATE_MS = 60000;
   // A track that the player has not is waited for so long before the player starts again with it, so often at most.
@@ -463,12 +465,15 @@
     render();
   }
 
+  // A track that the player has not, or not yet, and of which nothing has been said.
+  const isTrackMissing = () => (!has || has.length < 2) && !(live.left_out || []).length;
+
   function pauseMs() {
     const still = playing && base === 'playing' && !video.paused && now() - edge.at > way.quietMs;
     if (document.hidden && !still) return POLL.hidden;
     if (live.state === 'off' || live.state === 'denied' || live.state === 'unreachable') return POLL.absent;
     if (still || ['waiting', 'slate', 'silent', 'starting'].includes(live.state) || !playing) return POLL.troubled;
-    if (late.since) return POLL.troubled;
+    if (late.since || isTrackMissing() && now() - opened < FRESH_MS) return POLL.troubled;
     if (has && has.length === 1 && now() - opened < LATE_MS) return POLL.absent;
     return way && way.pollMs ? way.pollMs : POLL.calm;
   }
@@ -542,6 +547,7 @@
     const what = (track) => 'The ' + (track.kind === 'video' ? 'picture' : 'sound') + ' of this stream is ' + readable(track.codec);
     // The server's reason tells the operator what to set; a visitor cannot.
     const why = (track) => {
+      if (!track.outputs.includes('flv') && isOff('flv')) return ', which ' + titles[name] + ' cannot carry; HTTP-FLV could, and is switched off for this stream.';
       if (!track.outputs.includes('flv')) return ', which ' + titles[name] + ' cannot carry: HTTP-FLV has it.';
       if (PLAYABLE.test(readable(track.codec))) return ', but the broadcaster sends it in a way that no player understands.';
       return ', which players on the web cannot play.';
