@@ -1,4 +1,4 @@
-// What visitors see and read, besides the picture: `node look.mjs ORIGIN`. The server has `cam` and `bare` on air, and `bare` is given out as FLV only.
+// What visitors see and read, besides the picture: `node look.mjs ORIGIN`. The server has `cam` and `bare` on air, `bare` is given out as FLV only, and `dark` not as FLV.
 import { createServer } from 'node:http';
 import { check, open, until } from './chromium.mjs';
 
@@ -39,6 +39,14 @@ await open(async ({ context, newPage }) => {
     check(await off.isDisabled(`[data-choose="${name}"]`), `the button for ${name} can be pressed`);
     await off.close();
   }
+
+  // A tile of the wall says why it shows nothing.
+  const wall = await newPage(`${origin}/wall.html?streams=cam,dark,nobody`);
+  const words = () => wall.evaluate(() => window.millstreamWall.tiles.map((tile) => tile.words).join(', '));
+  await until('each tile says what is the matter', 15, async () => (await words()) === 'live, switched off for this stream, not on air')
+    .catch(async (error) => { throw new Error(`${error.message}: ${await words()}`); });
+  if (shots) await wall.screenshot({ path: `${shots}-wall-off.png` });
+  await wall.close();
 
   // In a page of another origin there is the picture and nothing else.
   const server = createServer((_, answer) => {

@@ -199,11 +199,36 @@ fn a_page_for_hls_that_missed_three_seconds_is_soon_as_close_to_live_as_before()
 
 #[test]
 fn pages_fit_their_windows_and_frames_and_say_what_is_switched_off() {
-    let server = Options::open().config("[[stream]]\nid = \"bare\"\nhls = false\ndash = false\n").start();
+    let config = "[[stream]]\nid = \"bare\"\nhls = false\ndash = false\n[[stream]]\nid = \"dark\"\nflv = false\n";
+    let server = Options::open().config(config).start();
     let _cam = on_air(&server, "cam", Clip::numbered());
     let _bare = Publisher::start(server.rtmp, "stream", "bare").expect("published").repeat(Clip::numbered());
+    let _dark = Publisher::start(server.rtmp, "stream", "dark").expect("published").repeat(Clip::numbered());
     let done = node("look.mjs", &[&format!("http://{}", server.http)]).wait(seconds(100));
     println!("{}", done.stdout);
+    assert!(done.status.success(), "{}\n{}", done.stdout, done.stderr);
+}
+
+#[test]
+fn the_wall_says_that_an_encoder_has_gone_and_when_the_slate_plays() {
+    let config = "[stream_defaults]\npublisher_wait = \"30s\"\n[[stream]]\nid = \"brb\"\non_unpublish = \"slate\"\n";
+    let server = Options::open().config(config).start();
+    let pushing = ["cam", "brb"].map(|id| on_air(&server, id, Clip::small()));
+    let url = format!("http://{}/wall.html?streams=cam,brb", server.http);
+    let tool = node("tiles.mjs", &[&url, "live, live", "interrupted, be right back", "live, live"]);
+    let reaches = |step: &str| {
+        eventually(&format!("step {step}"), seconds(45), || {
+            assert!(tool.stderr.text().is_empty(), "{}", tool.stderr.text());
+            tool.stdout.text().lines().any(|line| line == step).then_some(())
+        });
+    };
+    reaches("1");
+    for push in pushing {
+        push.cut();
+    }
+    reaches("2");
+    let _pushing = ["cam", "brb"].map(|id| on_air(&server, id, Clip::small()));
+    let done = tool.wait(seconds(30));
     assert!(done.status.success(), "{}\n{}", done.stdout, done.stderr);
 }
 

@@ -95,8 +95,8 @@ pub(super) fn asset(name: &str) -> Option<(&'static str, &'static [u8])> {
         "way-dash-c0a5c032.js" => (JS, include_bytes!("../../pages/way-dash-c0a5c032.js")),
         "page-cb02b195.css" => (CSS, include_bytes!("../../pages/page-cb02b195.css")),
         "icon-a05e4932.svg" => (SVG, include_bytes!("../../pages/icon-a05e4932.svg")),
-        "wall-bca167b7.js" => (JS, include_bytes!("../../pages/wall-bca167b7.js")),
-        "wall-f8eceb56.css" => (CSS, include_bytes!("../../pages/wall-f8eceb56.css")),
+        "wall-b6cfc4a4.js" => (JS, include_bytes!("../../pages/wall-b6cfc4a4.js")),
+        "wall-0b920afa.css" => (CSS, include_bytes!("../../pages/wall-0b920afa.css")),
         _ => return None,
     })
 }

@@ -15,6 +15,12 @@
   // A picture that stands still: first it is said, then the connection is made anew.
   const STILL_MS = 2000;
   const STALL_MS = 12000;
+  // One that stands still for this long: is the publisher there?
+  const QUIET_MS = 700;
+  // How often the server is asked about a stream that plays; and how far apart the questions of all tiles are at least, together.
+  const POLL = { troubled: 600, calm: 10000, apart: 100 };
+  // The publisher has gone and is waited for, or sends nothing.
+  const AWAY = ['waiting', 'silent', 'starting'];
   // Beyond MAX a tile jumps to REMAIN behind its newest picture.
   const LATENCY_MAX_S = 3;
   const LATENCY_REMAIN_S = 0.7;
@@ -25,7 +31,10 @@
     connecting: 'connecting',
     playing: 'live',
     still: 'waiting for the picture',
+    interrupted: 'interrupted',
+    slate: 'be right back',
     waiting: 'not on air',
+    off: 'switched off for this stream',
     lost: 'reconnecting',
     denied: 'no permission',
     unsupported: 'this browser cannot play it',
@@ -53,11 +62,18 @@
   }
 
   // Beside this page, wherever a proxy has put it.
-  function address(id, socket) {
-    const url = new URL(id + '/live.flv', location.href);
+  function address(id, file, socket) {
+    const url = new URL(id + '/' + file, location.href);
     for (const [name, value] of query) if (name !== 'streams') url.searchParams.append(name, value);
     if (socket) url.protocol = url.protocol === 'https:' ? 'wss:' : 'ws:';
     return url.href;
+  }
+
+  // Why there is no FLV of a stream of which `live.json` says this.
+  function absence(live) {
+    if (live.outputs && live.outputs.flv === false) return 'off';
+    if (live.state === 'waiting' || live.state === 'silent') return 'interrupted';
+    return live.state === 'slate' ? 'slate' : 'waiting';
   }
 
   class Tile {
@@ -69,6 +85,13 @@
       this.timer = 0;
       this.retryMs = RETRY_FIRST_MS;
       this.progress = { time: -1, at: performance.now() };
+      // What the player does. What is shown also depends on what the server says of the stream.
+      this.base = 'connecting';
+      this.live = { state: 'unknown' };
+      this.asking = false;
+      this.askedAt = -Infinity;
+      // Something has changed of which the server knows more.
+      this.curious = true;
       this.shown = {
         id, state: 'connecting', words: WORDS.connecting, attempts: 0, errors: [],
         currentTime: 0, frames: 0, latency: NaN, muted: true, url: '',
@@ -105,7 +128,19 @@
       this.show('connecting');
     }
 
-    show(state) {
+    show(base) {
+      this.base = base;
+      this.render();
+    }
+
+    render() {
+      let state = this.base;
+      const plays = this.player && (state === 'playing' || state === 'still');
+      // Of a stream that begins nothing has been seen that could be interrupted.
+      const begins = this.live.state === 'starting' && this.video.currentTime === 0;
+      if (plays && AWAY.includes(this.live.state) && !begins) state = 'interrupted';
+      else if (plays && state === 'playing' && this.live.state === 'slate') state = 'slate';
+      if (state === this.shown.state && this.badge.textContent) return;
       this.shown.state = state;
       this.shown.words = WORDS[state];
       this.badge.textContent = WORDS[state];
@@ -141,11 +176,37 @@
       const mine = this.visit;
       let state = 'lost';
       try {
-        const answer = await fetch(address(this.id, false), { method: 'HEAD', cache: 'no-store' });
-        if (answer.status === 404) state = 'waiting';
+        const answer = await fetch(address(this.id, 'live.flv', false), { method: 'HEAD', cache: 'no-store' });
+        if (answer.status === 404) state = absence(await this.learn());
         else if (answer.status === 401 || answer.status === 403) state = 'denied';
       } catch (error) { this.note(error); }
       if (mine === this.visit) this.retry(state);
+    }
+
+    // What `live.json` says.
+    async learn() {
+      const { status, text } = await window.millstreamLive.ask(address(this.id, 'live.json', false));
+      try {
+        return status === 200 ? JSON.parse(text) : { state: 'unknown' };
+      } catch (error) {
+        return { state: 'unknown' };
+      }
+    }
+
+    // Asks about the stream while it plays, when it is its turn.
+    async follow(now) {
+      const isTroubled = this.curious || now - this.progress.at > QUIET_MS || this.live.state !== 'live';
+      const pauseMs = Math.max(isTroubled ? POLL.troubled : POLL.calm, tiles.length * POLL.apart);
+      if (!this.player || this.asking || document.hidden || now - this.askedAt < pauseMs) return;
+      this.asking = true;
+      this.askedAt = now;
+      this.curious = false;
+      const mine = this.visit;
+      const live = await this.learn();
+      this.asking = false;
+      if (mine !== this.visit) return;
+      this.live = live;
+      this.render();
     }
 
     connect() {
@@ -153,9 +214,11 @@
       const mine = this.visit;
       const current = (act) => (...args) => { if (mine === this.visit) act(...args); };
       this.shown.attempts += 1;
-      if (this.shown.state === 'unsupported') return;
+      if (this.base === 'unsupported') return;
+      this.live = { state: 'unknown' };
+      this.curious = true;
       this.progress = { time: -1, at: performance.now() };
-      this.shown.url = address(this.id, !shared);
+      this.shown.url = address(this.id, 'live.flv', !shared);
       const player = window.millstreamFlv(this.shown.url, { maxS: LATENCY_MAX_S, remainS: LATENCY_REMAIN_S, keptS: KEPT_S });
       player.on(mpegts.Events.ERROR, current((kind, detail, info) => {
         this.note(kind + ': ' + detail + (info && info.msg ? ' ' + info.msg : ''));
@@ -169,6 +232,11 @@
         } else {
           this.retry('lost');
         }
+      }));
+      // `["waiting", unix]`: the publisher has gone.
+      player.on(mpegts.Events.SCRIPTDATA_ARRIVED, current((script) => {
+        const news = script && script.onCuePoint;
+        if (Array.isArray(news) && news[0] === 'waiting') this.curious = true;
       }));
       player.on(mpegts.Events.LOADING_COMPLETE, current(() => {
         this.discard();
@@ -193,16 +261,20 @@
       shown.muted = video.muted;
       if (video.currentTime !== this.progress.time) {
         this.progress = { time: video.currentTime, at: now };
-        if (shown.state === 'still') this.show('playing');
+        if (this.base === 'still') {
+          this.curious = true;
+          this.show('playing');
+        }
         return;
       }
       // A page out of sight is slowed down by the browser: that is no fault of the stream's.
       if (!this.player || document.hidden) return;
       const still = now - this.progress.at;
-      if (still > STALL_MS) {
+      // While the publisher is away there is nothing that a new connection would bring.
+      if (still > STALL_MS && !AWAY.includes(this.live.state)) {
         this.note('no picture for ' + Math.round(still / 1000) + ' s');
         this.retry('lost');
-      } else if (still > STILL_MS && (shown.state === 'playing' || shown.state === 'connecting')) {
+      } else if (still > STILL_MS && (this.base === 'playing' || this.base === 'connecting')) {
         this.show('still');
       }
     }
@@ -256,7 +328,13 @@
     return;
   }
   tiles.forEach((tile, n) => { tile.timer = setTimeout(() => tile.connect(), n * STAGGER_MS); });
-  setInterval(() => { const now = performance.now(); tiles.forEach((tile) => tile.look(now)); }, LOOK_EVERY_MS);
+  setInterval(() => {
+    const now = performance.now();
+    for (const tile of tiles) {
+      tile.look(now);
+      tile.follow(now);
+    }
+  }, LOOK_EVERY_MS);
   setInterval(() => tiles.forEach((tile) => { if (tile.player) tile.crossHoles(); }), CROSS_EVERY_MS);
   document.addEventListener('keydown', (event) => { if (event.key === 'Escape') enlarge(null); });
   document.addEventListener('visibilitychange', () => {
@@ -267,7 +345,7 @@
       tile.toLive();
     }
   });
-  window.addEventListener('online', () => tiles.forEach((tile) => { if (tile.shown.state === 'lost') tile.connect(); }));
+  window.addEventListener('online', () => tiles.forEach((tile) => { if (tile.base === 'lost') tile.connect(); }));
   window.addEventListener('pagehide', () => tiles.forEach((tile) => tile.discard()));
   window.addEventListener('pageshow', (event) => { if (event.persisted) tiles.forEach((tile) => tile.connect()); });
 })();
