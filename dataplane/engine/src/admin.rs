@@ -224,7 +224,7 @@ pub fn start(mut config: Config, chain: Chain) -> Result<Engine, StartError> {
     let undrained = Arc::new(AtomicUsize::new(shards));
     let (end, ends) = channel();
     let (feed, plays) = (Feed::new(), PlayFeed::new());
-    let recorded_bytes = Arc::default();
+    let (recorded_bytes, faults) = (Arc::default(), Arc::default());
     let mut remotes = Vec::new();
     let mut control_listener = control_listeners.into_iter().next();
     let ports = rtmp_listeners.into_iter().zip(http_listeners).zip(secure_rtmp.into_iter().zip(secure_http));
@@ -254,6 +254,7 @@ pub fn start(mut config: Config, chain: Chain) -> Result<Engine, StartError> {
             undrained: Arc::clone(&undrained),
             feed: Arc::clone(&feed),
             plays: Arc::clone(&plays),
+            faults: Arc::clone(&faults),
         };
         spawn(room, end.clone()).map_err(StartError::Thread)?;
     }

@@ -26,7 +26,7 @@ use millstream_proto::time::Time;
 use millstream_tls::ServerTls;
 
 use super::answers::Answers;
-use super::events::Refusals;
+use super::events::{Faults, Refusals};
 use super::grant_sessions::{GrantSessions, Holds, Playing, Renewal};
 use super::grants::{Grants, Kept, Viewer};
 use super::handshakes::Handshakes;
@@ -73,7 +73,7 @@ pub(crate) struct ShardContext {
     /// Viewers that come and go, for who wants to know.
     pub(crate) plays: Arc<PlayFeed>,
     pub(super) refusals: Refusals,
-    pub(super) faults: Refusals,
+    pub(super) faults: Arc<Faults>,
     /// The port that HTTP is on, for those who look for it elsewhere.
     pub(crate) http_port: u16,
     /// And the one that RTMP is on.

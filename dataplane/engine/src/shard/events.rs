@@ -6,6 +6,7 @@
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, SocketAddr};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use millstream_control_protocol::event::{Event, What};
@@ -102,6 +103,21 @@ pub(crate) struct Refusals {
     every: Duration,
 }
 
+/// What peers got wrong in a protocol lately, of all shards: to the operator they are one server.
+pub(crate) struct Faults(Mutex<Refusals>);
+
+impl Default for Faults {
+    fn default() -> Self {
+        Self(Mutex::new(Refusals::new(FAULTS_EVERY)))
+    }
+}
+
+impl Faults {
+    fn with<T>(&self, on: impl FnOnce(&Refusals) -> T) -> T {
+        on(&self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
 impl ShardContext {
     /// Tells the outside what happened with a session; lost, and counted, where nobody takes it in time.
     pub(crate) fn tell(&self, session: &OfSession<'_>, what: impl FnOnce() -> What) {
@@ -180,7 +196,8 @@ impl ShardContext {
         session.set_quiet(session.is_new());
         let why = why.label();
         let refused = Refused { action: "speak", ..Refused::of(session, protocol, why, fault) };
-        if self.faults.is_first(&refused, self.now()) {
+        let is_first = self.faults.with(|faults| faults.is_first(&refused, self.now()));
+        if is_first {
             let (number, peer) = (session.number, session.peer());
             tracing::warn!(session = number, %peer, protocol, kind = why, error = fault, "protocol error");
         }
@@ -188,7 +205,8 @@ impl ShardContext {
 
     /// Tells what has gathered for long enough.
     pub(crate) fn tell_faults(&self, now: Time) {
-        for Due { why: kind, count, suppressed } in self.faults.take_due(now) {
+        let due = self.faults.with(|faults| faults.take_due(now));
+        for Due { why: kind, count, suppressed } in due {
             let Held { reason, peer, protocol, .. } = *suppressed;
             tracing::warn!(%peer, protocol, kind, error = reason, count, "protocol error again");
         }

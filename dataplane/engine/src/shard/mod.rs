@@ -58,7 +58,7 @@ use self::budget::{Publishes, share_of};
 use self::context::ShardContext;
 use self::drain::PlaylistsWanted;
 use self::ended_streams::EndedStreams;
-use self::events::{Refusals, Refused};
+use self::events::{Faults, Refusals, Refused};
 use self::grant_sessions::{GrantSessions, Holds};
 use self::grants::Grants;
 use self::handshakes::Handshakes;
@@ -126,7 +126,7 @@ pub(crate) struct Parts {
     /// Only one shard has it.
     pub(crate) control: Option<Bound>,
     pub(crate) wake_listener: WakeListener,
-    /// What rings it.
+    /// What wakes it.
     pub(crate) waker: ShardWaker,
     /// Bytes that wait in answers with recorded files, of all shards.
     pub(crate) recorded_bytes: Arc<AtomicUsize>,
@@ -138,6 +138,8 @@ pub(crate) struct Parts {
     pub(crate) feed: Arc<Feed>,
     /// Viewers that come and go.
     pub(crate) plays: Arc<PlayFeed>,
+    /// What peers of all shards got wrong lately.
+    pub(crate) faults: Arc<Faults>,
 }
 
 /// Runs a shard, to the end of its drain.
@@ -174,7 +176,7 @@ pub(crate) async fn main(parts: Parts) -> std::io::Result<()> {
         feed: parts.feed,
         plays: parts.plays,
         refusals: Refusals::new(events::EVERY),
-        faults: Refusals::new(events::FAULTS_EVERY),
+        faults: parts.faults,
         rtmp_port: parts.rtmp.local_addr().map_or(config.rtmp.port(), |address| address.port()),
         http_port: parts.http.local_addr().map_or(config.http.port(), |address| address.port()),
         rtmps_port: parts.rtmps.as_ref().and_then(|bound| Some(bound.local_addr().ok()?.port())),
