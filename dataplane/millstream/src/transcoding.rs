@@ -19,7 +19,7 @@ use millstream_proto::id::Id;
 use millstream_proto::secret::Secret;
 use millstream_proto::sign::job::JOB_KEY_BYTES;
 use millstream_proto::sign::worker::WorkerKey;
-use millstream_transcoder::{EncoderChoice, Introduced, Program, RemotePort, Where, Workers, look};
+use millstream_transcoder::{EncoderChoice, FfmpegChoice, Introduced, Program, RemotePort, Where, Workers, look};
 use rustls::ServerConfig;
 use tokio::runtime::Runtime;
 use tokio::sync::watch::Receiver;
@@ -59,8 +59,9 @@ pub(crate) fn transcoded(
     let program = with_font(this_program(), settings.font.as_deref());
     let app = config.apps.first().map_or("stream", Id::as_str).to_owned();
     let (choice, encoder) = (settings.ffmpeg, settings.encoder);
-    // What a worker of another machine has is known when it has come; until then its absence is what is told.
-    Encodable { usual: encoder.codec(), av1: cfg!(feature = "av1"), hevc: whence != Where::Local }.set();
+    // What a worker of another machine has is known when it has come, and what an ffmpeg can when it has been asked: until then nothing is said to be missing.
+    let hevc = whence != Where::Local || choice != FfmpegChoice::Off;
+    Encodable { usual: encoder.codec(), av1: cfg!(feature = "av1"), hevc }.set();
     let workers =
         Workers::new(runtime.handle().clone(), (program, whence), app, key, Guard::PublicAnd(settings.allow), encoder);
     if whence != Where::Remote {

@@ -10,6 +10,8 @@ const LEFT_OUT_LEAST: Duration = Duration::from_secs(20);
 const LEFT_OUT_MOST: Duration = Duration::from_mins(10);
 /// One that has ended no worker for so long after it was taken again is as any other.
 const FORGOTTEN_AFTER: Duration = Duration::from_mins(10);
+/// The reason of renditions of such a stream, in one word.
+pub(crate) const CRASHED: &str = "crashed";
 /// Streams that are remembered: a worker has ended for each.
 const KNOWN_MAX: usize = 1_024;
 
@@ -51,7 +53,7 @@ impl Crashes {
 /// Why there are no pictures of a stream for so long, for people.
 pub(crate) fn in_words(wait: Duration) -> String {
     format!(
-        "decoding or encoding this stream ended the worker, which a stream should not be able to; it is left out for {} s, so that others go on",
+        "a thread that worked for this stream ended the worker, which a stream should not be able to; it is left out for {} s, so that others go on",
         wait.as_secs()
     )
 }

@@ -8,6 +8,7 @@ use millstream_engine::renditions::Trouble;
 use millstream_proto::id::Id;
 use millstream_worker::protocol::{Report, Why};
 
+use super::crashes::CRASHED;
 use super::table::{Wanted, wait_after};
 
 /// Workers that end one after the other before they take orders, until none is waited for.
@@ -86,7 +87,7 @@ impl States {
     /// A worker has ended with a picture of this stream, and no rendition of it is made until then; gives what is to be told.
     pub(crate) fn crashed(&mut self, stream: &Id, why: &str, wanted: &Wanted, until: Instant) -> Vec<(Id, What)> {
         let names = wanted.get(stream).into_iter().flatten().map(|rendition| stream.of_rendition(&rendition.name));
-        names.filter_map(|id| self.fail(&id, "crashed", why, until)).collect()
+        names.filter_map(|id| self.fail(&id, CRASHED, why, until)).collect()
     }
 
     /// A worker takes orders.

@@ -28,7 +28,7 @@ use tokio::sync::mpsc::Sender;
 
 use self::load::Maker;
 use super::addresses::Addresses;
-use super::crashes::{Crashes, in_words};
+use super::crashes::{CRASHED, Crashes, in_words};
 use super::encoder::EncoderChoice;
 use super::ffmpeg::{Installed, NoFfmpeg};
 use super::greeting::GreetingError;
@@ -106,6 +106,8 @@ pub(crate) struct Shared {
     encoder: EncoderChoice,
     /// Whether anything is wrong with any rendition: looked at without the lock.
     has_trouble: AtomicBool,
+    /// Whether any stream has ever ended a worker.
+    has_crashes: AtomicBool,
 }
 
 impl Workers {
@@ -149,6 +151,7 @@ impl Workers {
             loads: Mutex::default(),
             crashes: Mutex::default(),
             has_trouble: AtomicBool::new(false),
+            has_crashes: AtomicBool::new(false),
         }))
     }
 
@@ -281,11 +284,16 @@ impl Transcoder for Workers {
     }
 
     fn has_trouble(&self) -> bool {
-        self.0.has_trouble.load(Ordering::Relaxed)
+        self.0.has_trouble.load(Ordering::Relaxed) || self.0.has_crashes.load(Ordering::Relaxed)
     }
 
     fn trouble(&self, rendition: &Id) -> Option<Trouble> {
-        self.0.states().trouble(rendition, Instant::now())
+        let now = Instant::now();
+        let left_out = rendition.rendition().and_then(|(stream, _)| self.0.crashes().left_out(&stream, now));
+        if let Some(until) = left_out {
+            return Some(Trouble { reason: CRASHED, text: in_words(until - now) });
+        }
+        self.0.states().trouble(rendition, now)
     }
 }
 

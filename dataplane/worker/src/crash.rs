@@ -1,5 +1,5 @@
-//! What a worker says as it dies: which stream its dying thread was busy with, so that the node can leave that one stream out and not all of them. Before it: any
-//! thread that decodes or encodes, which is started here; after it: a last report on standard output, for [`crate::protocol::Report::Crashed`].
+//! What a worker says as it dies: which stream its dying thread was busy with, so that the node can leave that one stream out and not all of them. Before it: the
+//! threads of jobs, watches and snapshots, which are started here (those of sprites are of no stream; a sprite is tried twice); after it: a last report on standard output, for [`crate::protocol::Report::Crashed`].
 //!
 //! A decoder of C++ that reads a hostile bitstream ends with a signal on the thread that ran it. The handler is called on that thread. It takes no lock, allocates
 //! nothing, and calls only what signal-safety(7) allows.
@@ -11,7 +11,8 @@ use std::thread;
 use std::time::Duration;
 
 /// Signals by which a fault of the code ends the process.
-const FAULTS: [libc::c_int; 5] = [libc::SIGSEGV, libc::SIGBUS, libc::SIGILL, libc::SIGFPE, libc::SIGABRT];
+const FAULTS: [libc::c_int; 6] =
+    [libc::SIGSEGV, libc::SIGBUS, libc::SIGILL, libc::SIGFPE, libc::SIGABRT, libc::SIGTRAP];
 /// A message that is being written is waited for so often, and so long each time.
 const TURN_TRIES: u32 = 500;
 const TURN_WAIT: Duration = Duration::from_millis(1);

@@ -32,6 +32,10 @@ const AGE_MOST: Duration = Duration::from_millis(1_200);
 const QUIET: Duration = Duration::from_millis(6);
 /// Bytes that are read before any of them is decoded.
 const BURST_BYTES_MAX: usize = 24 << 20;
+/// What a tag takes beside its body.
+const TAG_BYTES: usize = 256;
+/// And for so long at most: a stream of many small frames is never quiet.
+const GATHER_MOST: Duration = Duration::from_millis(150);
 /// A decoder that gives its pictures later has given all of them when none has come for so long.
 const LATE_QUIET: Duration = Duration::from_millis(150);
 /// Narrowest picture, pixels.
@@ -127,7 +131,9 @@ fn take(url: &SecretUrl, ffmpeg: Option<Ffmpeg>) -> Result<Taken, SnapshotError>
     let mut connection = SourceConnection::open(url)?;
     let mut taking = Taking::new(Source::new().with_ffmpeg(ffmpeg));
     let (begun, mut tags, mut has_begun, mut ended) = (Instant::now(), Vec::new(), false, None);
+    let (mut bytes, mut since): (usize, Option<Instant>) = (0, None);
     while ended.is_none() && begun.elapsed() < PATIENCE {
+        let before = tags.len();
         let quiet = match connection.read(&mut tags) {
             Ok(came) => !came,
             Err(error) => {
@@ -140,9 +146,12 @@ fn take(url: &SecretUrl, ffmpeg: Option<Ffmpeg>) -> Result<Taken, SnapshotError>
             connection.wait_at_most(QUIET)?;
         }
         // All that is there is read before it is decoded: the newest of it tells how old a picture is.
-        if !quiet && tags.iter().map(|tag| tag.body.len()).sum::<usize>() < BURST_BYTES_MAX {
+        bytes += tags.iter().skip(before).map(|tag| TAG_BYTES + tag.body.len()).sum::<usize>();
+        let gathering = has_begun.then(|| *since.get_or_insert_with(Instant::now));
+        if !quiet && bytes < BURST_BYTES_MAX && gathering.is_none_or(|since| since.elapsed() < GATHER_MOST) {
             continue;
         }
+        (bytes, since) = (0, None);
         if let Some(newest) = tags.iter().rev().find(|tag| tag.is_frame()) {
             taking.there = Some((newest.timestamp_ms, Instant::now()));
         }

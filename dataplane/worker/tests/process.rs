@@ -234,15 +234,20 @@ fn what_clearly_does_not_fit_is_refused_at_its_start() {
     let mut worker = Worker::start_on_one_core();
     worker.order(&start(&node, 1, &[("low", (320, 180))]));
     worker.wait(|report| matches!(report, Report::Started { .. }));
-    worker.order(&Order::Renditions { job: 1, renditions: set(&node, &[("low", (320, 180)), ("full", (1920, 1080))]) });
+    // Together more than any core encodes.
+    let full = ["full-1", "full-2", "full-3"].map(|name| (name, (1920, 1080)));
+    let all = [&[("low", (320, 180))][..], &full].concat();
+    worker.order(&Order::Renditions { job: 1, renditions: set(&node, &all) });
     let (ended, _) = worker.wait(|report| matches!(report, Report::Ended { .. }));
     let Report::Ended { rendition: Some(name), why: Why::TooSlow, error: Some(error), .. } = ended else {
         panic!("{ended:?}")
     };
-    assert!(name == "full" && error.starts_with("H.264 of 1920x1080 at 60 frames a second takes "), "{error}");
+    assert!(
+        name.starts_with("full") && error.starts_with("H.264 of 1920x1080 at 30 frames a second takes "),
+        "{error}"
+    );
     let before = node.of("low").video().len();
     until("the other one goes on", || node.of("low").video().len() > before + 60);
-    assert!(node.of("full").video().is_empty());
 }
 
 /// Renditions that come and go faster than keyframes come, in the middle of going over to the job's decoder.

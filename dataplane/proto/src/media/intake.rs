@@ -95,8 +95,12 @@ impl Intake {
         match &result {
             Ok(MediaEvent::Config(config)) => self.configured(&config.clone()),
             Ok(MediaEvent::Frame(frame)) => {
-                if let Some(useless) = self.useless.get_mut(frame.track.index()) {
-                    *useless = 0;
+                let track = frame.track;
+                if let Some(useless) = self.useless.get_mut(track.index())
+                    && std::mem::take(useless) >= USELESS_TOLD
+                {
+                    // Should it begin anew, that is told again.
+                    self.left_out.retain(|found| *found != LeftOut { track, what: Unwanted::Framing });
                 }
             }
             Ok(_) => {}

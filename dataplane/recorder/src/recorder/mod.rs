@@ -194,8 +194,8 @@ impl<D: Disk> Recorder<D> {
 
     /// The last that a stream had is lost: it has ended, and there was no room for it in time.
     pub fn end_lost(&mut self, key: StreamKey) {
-        self.numbers.lost += 1;
-        if let Some(stream) = self.streams.get(&key) {
+        if let Some(stream) = self.streams.get(&key).filter(|stream| stream.recording.is_some()) {
+            self.numbers.lost += 1;
             tracing::warn!(stream = %stream.id, "the end of a recording is missing: what is written before it took too long");
         }
     }

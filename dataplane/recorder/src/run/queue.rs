@@ -91,8 +91,14 @@ impl Subscriber for Follower {
             if self.ring.is_abandoned() {
                 return Progress::Done;
             }
-            self.is_behind = !self.has_room();
-            if self.is_behind {
+            self.is_behind = false;
+            if !self.has_room() {
+                let pending = self.cursor.clone().next(stream.window);
+                if pending == NextChange::Wait {
+                    break;
+                }
+                // The end alone is no loss.
+                self.is_behind = pending != NextChange::Change(Change::Ended);
                 self.queues.full.fetch_add(1, Ordering::Relaxed);
                 self.queues.wake();
                 return Progress::Behind;

@@ -75,8 +75,9 @@ impl Shared {
         let Some(stream) = of_job.or_else(of_watch).or_else(of_request) else { return false };
         let now = Instant::now();
         let wait = self.crashes().add(&stream, now);
+        self.has_crashes.store(true, Ordering::Relaxed);
         let why = in_words(wait);
-        tracing::error!(%stream, left_out_s = wait.as_secs(), "a stream's pictures have ended the worker: it is left out for a while; please report it, with a recording of the stream");
+        tracing::error!(%stream, left_out_s = wait.as_secs(), "a thread that worked for this stream has ended the worker: the stream is left out for a while; please report it, with a recording of the stream");
         self.watches().leave_out(&stream, now + wait, &why);
         let askers = self.snapshots().give_up(&stream);
         for asker in askers {

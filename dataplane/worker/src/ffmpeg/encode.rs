@@ -6,6 +6,8 @@
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io::Read as _;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::SyncSender;
 use std::time::Duration;
 
@@ -52,6 +54,8 @@ pub(crate) struct LateEncoder {
     given: VecDeque<Given>,
     first_ms: Option<i64>,
     size: (u32, u32),
+    /// Its input was closed: what it writes last is whole.
+    is_closed: Arc<AtomicBool>,
 }
 
 impl LateEncoder {
@@ -62,13 +66,15 @@ impl LateEncoder {
         fps: f32,
     ) -> Result<Self, FfmpegError> {
         let stdout = child.output().map_err(|error| FfmpegError::Start(error.to_string()))?;
+        let is_closed = Arc::new(AtomicBool::new(false));
+        let knows = Arc::clone(&is_closed);
         let output = Output::start(move |give| match encoder {
-            EncoderName::Libx265 => read_hevc(stdout, give),
+            EncoderName::Libx265 => read_hevc(stdout, give, &knows),
             _ => read_flv(stdout, give),
         })?;
         let head = Head { codec: "V_UNCOMPRESSED", record: &[], size, ticks: TICKS, fps: Some(fps) };
         child.write(&head.bytes())?;
-        Ok(Self { child, output, given: VecDeque::new(), first_ms: None, size })
+        Ok(Self { child, output, given: VecDeque::new(), first_ms: None, size, is_closed })
     }
 
     /// Gives it a picture, and gives those that are encoded: this one, or earlier ones, in order.
@@ -104,6 +110,7 @@ impl LateEncoder {
         if self.given.is_empty() {
             return Vec::new();
         }
+        self.is_closed.store(true, Ordering::Release);
         self.child.close();
         let rest = self.output.rest(REST_WAIT);
         rest.into_iter().map_while(|made| self.check(made).ok()).collect()
@@ -126,13 +133,14 @@ impl LateEncoder {
 }
 
 /// Reads the H.265 that a child writes.
-fn read_hevc(mut stdout: File, give: &SyncSender<Result<Made, FfmpegError>>) {
+fn read_hevc(mut stdout: File, give: &SyncSender<Result<Made, FfmpegError>>, is_closed: &AtomicBool) {
     let (mut pictures, mut made, mut buffer) = (Pictures::default(), Vec::new(), vec![0; READ_BYTES]);
     loop {
         let length = stdout.read(&mut buffer).unwrap_or_default();
         let pushed = match length {
             0 => {
-                made.extend(pictures.finish());
+                // Of a child that died in between, the last picture is a piece of one.
+                made.extend(pictures.finish().filter(|_| is_closed.load(Ordering::Acquire)));
                 Ok(())
             }
             length => pictures.push(buffer.get(..length).unwrap_or_default(), &mut made),

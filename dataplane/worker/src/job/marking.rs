@@ -1,11 +1,11 @@
 //! The marks of a job: read on a thread of their own, since an image may take a tenth of a second to decode, and put in force when they can be drawn.
 //! Before it: an order; after it: [`super::encoder`]s, which draw them.
 use std::sync::{Arc, Mutex};
+use std::thread;
 
 use bytes::Bytes;
 
 use super::shared::Shared;
-use crate::crash::{self, Of};
 use crate::mark::{Fonts, Lacking, MarkSet};
 use crate::protocol::{Marks, Report};
 use crate::queue::lock;
@@ -72,7 +72,7 @@ impl Marking {
             let error = image.map(|error| error.to_string());
             job.reporter.tell(Report::Marked { job: job.id, lacking: characters, error });
         };
-        if let Err(error) = crash::spawn(format!("marks {}", shared.id), Of::Job(shared.id), reads) {
+        if let Err(error) = thread::Builder::new().name(format!("marks {}", shared.id)).spawn(reads) {
             let error = Some(format!("no thread: {error}"));
             shared.reporter.tell(Report::Marked { job: shared.id, lacking: String::new(), error });
         }

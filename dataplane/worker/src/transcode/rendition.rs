@@ -323,7 +323,9 @@ impl Rendition {
             };
             if self.renew || self.running.as_ref().is_none_or(|running| running.settings != settings) {
                 self.finish(tags);
-                let share = self.share(settings.fps, cores)?;
+                // What is merely said may be the rate of fields, or anything.
+                let believed = measured.or(before).unwrap_or(fps.min(FPS_ASSUMED));
+                let share = self.share(believed as f32, cores)?;
                 let coder = match Coder::new(settings, self.target.codec, self.ffmpeg.as_ref()) {
                     Ok(coder) => coder,
                     Err(Failed::Late(error)) => return self.failed(&error),
