@@ -63,10 +63,11 @@ impl Server {
     /// What it has used so far; `None` when it is gone or elsewhere.
     pub(crate) fn usage(&self) -> Option<Usage> {
         let pid = self.pid?;
-        let cpu = cpu(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)?;
+        // The thread first: what it does in between is in the sum as well.
         let tasks = fs::read_dir(format!("/proc/{pid}/task")).ok()?.flatten();
         let busiest = tasks.filter_map(|task| schedule(&task.path().join("schedstat"))).max();
         let (busiest_thread, busiest_waited) = busiest.unwrap_or_default();
+        let cpu = cpu(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)?;
         let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
         let rss_kib: u64 =
             status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?.split_whitespace().next()?.parse().ok()?;
@@ -174,7 +175,8 @@ mod tests {
         let server = Server::find(&[address], None, None);
         assert_eq!(server.pid, Some(std::process::id()));
         let usage = server.usage().unwrap();
-        assert!(usage.rss_bytes > 100_000 && usage.busiest_thread <= usage.cpu + TICK);
+        // User and system time are cut to whole ticks each, and the time on a core is not.
+        assert!(usage.rss_bytes > 100_000 && usage.busiest_thread <= usage.cpu + 2 * TICK, "{usage:?}");
         assert!(server.descriptors_max().unwrap() > 10);
     }
 
